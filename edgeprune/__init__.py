@@ -1,0 +1,25 @@
+"""edgeprune: from a trained PyTorch model to a measured, shipped file on an edge device.
+
+The Python API has the shape of the command line: `edgeprune.compress(model, target="rpi4", ...)`
+takes a path or an in-memory `torch.nn.Module`. Importing the package loads no engine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeprune.pipeline import compress as compress
+    from edgeprune.pipeline import inspect as inspect
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "compress", "inspect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the pipeline only when it is first used: torch alone takes two seconds."""
+    if name in {"compress", "inspect"}:
+        from edgeprune import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'edgeprune' has no attribute '{name}'")

@@ -1,0 +1,1 @@
+"""Words: the command line; parses, calls one stage, renders."""

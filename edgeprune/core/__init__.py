@@ -1,0 +1,1 @@
+"""Nouns: the documents and values every other room speaks of; imports no engine."""

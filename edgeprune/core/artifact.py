@@ -1,0 +1,58 @@
+"""Artifacts: files on disk with a hash, what goes in and comes out, and what they were made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from edgeprune.core.document import Document
+from edgeprune.core.files import sha256
+
+Format = Literal["onnx", "tflite", "pt2"]
+Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
+
+
+class Tensor(Document):
+    """One input or output of an artifact; a None size is free (the batch)."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+class Artifact(Document):
+    """One deliverable file. `path` is relative to the folder of the document that holds it."""
+
+    format: Format
+    precision: Precision
+    path: str
+    bytes: int = Field(ge=0)
+    sha256: str
+    parent: str = Field(description="SHA-256 of the file this one was made from")
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of_file(
+        cls,
+        path: Path,
+        *,
+        format: Format,
+        precision: Precision,
+        parent: str,
+        inputs: tuple[Tensor, ...] = (),
+        outputs: tuple[Tensor, ...] = (),
+    ) -> Artifact:
+        """Describe a finished file in the folder it lies in."""
+        return cls(
+            format=format,
+            precision=precision,
+            path=path.name,
+            bytes=path.stat().st_size,
+            sha256=sha256(path),
+            parent=parent,
+            inputs=inputs,
+            outputs=outputs,
+        )

@@ -1,0 +1,89 @@
+"""One tree of errors, each with a message, an optional hint and the exit code it stands for.
+
+EdgepruneError
+├── RequestError            2   the request is wrong
+│   ├── ModelError              the model file, architecture or its capture
+│   ├── DataError               the dataset or its contents
+│   ├── DocumentError           a TOML or JSON file with faults
+│   ├── PluginError             an unknown, broken or clashing plug-in
+│   ├── BudgetError             a budget that cannot be reached
+│   └── StorageError            a folder or file that cannot be written
+├── GateError               1   the work was done and a promise was not met
+├── DeviceError             3   a device or its runtime failed
+└── Interrupted           130   the user pressed Ctrl-C (128 + SIGINT)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgepruneError(Exception):
+    """A failure the user can act on: what is wrong and where, and as `hint` the next step."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class RequestError(EdgepruneError):
+    """The request is wrong."""
+
+
+class ModelError(RequestError):
+    """The model file, its architecture or its capture is at fault."""
+
+
+class DataError(RequestError):
+    """The dataset or its contents are at fault."""
+
+
+class DocumentError(RequestError):
+    """A TOML or JSON document has faults; the message lists all of them."""
+
+
+class PluginError(RequestError):
+    """A plug-in is unknown, broken, or has a clashing name."""
+
+
+class BudgetError(RequestError):
+    """The budget cannot be reached; the hint says what can."""
+
+
+class StorageError(RequestError):
+    """A run folder or file cannot be used or written."""
+
+
+class GateError(EdgepruneError):
+    """The work was done, and one of its promises was not met."""
+
+    exit_code = 1
+
+
+class DeviceError(EdgepruneError):
+    """A device, or a runtime on it, failed."""
+
+    exit_code = 3
+
+
+class Interrupted(EdgepruneError):
+    """The user stopped the run."""
+
+    exit_code = 130
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to a mistyped one, or None when nothing is close."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint for an unknown name: the nearest one when there is one, and all that exist."""
+    names = sorted(known)
+    close = nearest(name, names)
+    listed = ", ".join(names) if names else "(none)"
+    return f"did you mean '{close}'? known: {listed}" if close else f"known: {listed}"

@@ -1,0 +1,143 @@
+"""Protocols: what a plug-in must do to be a dataset, criterion, exporter, quantizer or runtime.
+
+Every plug-in is a frozen dataclass in one file; its fields are its options. torch appears here in
+annotations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.core.artifact import Artifact, Format, Precision
+from edgeprune.core.group import Group
+from edgeprune.core.samples import Pools
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+Array = NDArray[np.generic]
+
+
+class Progress(Protocol):
+    """Told how far a stage is; the CLI draws bars, tests and libraries ignore it."""
+
+    def start(self, stage: str, steps: int | None = None) -> None:
+        """A stage begins; `steps` is None while its length is unknown."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Some steps of the current stage are done."""
+
+    def finish(self) -> None:
+        """The current stage is done."""
+
+
+class Silent:
+    """The Progress that shows nothing."""
+
+    def start(self, stage: str, steps: int | None = None) -> None:
+        """Ignore."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Ignore."""
+
+    def finish(self) -> None:
+        """Ignore."""
+
+
+class Dataset(Protocol):
+    """Opens a source of labelled images.
+
+    The text behind the colon of `--data name:location?option=value` fills the first field.
+    """
+
+    def open(self) -> Pools:
+        """The pools of samples; raises DataError when the source is absent or malformed."""
+
+
+class Evidence(Protocol):
+    """What a criterion may look at; every array has one row per unit of the group."""
+
+    def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
+        """Mean l-`order` norm of each unit's producing weights, shape (units,)."""
+
+    def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
+        """One-way ANOVA F across classes of each unit's mean activation; None without labels."""
+
+    def elimination(self, group: Group) -> NDArray[np.float64] | None:
+        """Refit error after each unit's removal in greedy order; None without data."""
+
+    def random(self, group: Group) -> NDArray[np.float64]:
+        """Seeded uniform numbers, shape (units,)."""
+
+
+class Criterion(Protocol):
+    """Ranks the units of a group: the lowest score is cut first."""
+
+    needs_data: bool
+
+    def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
+        """One score per unit, comparable within the group."""
+
+
+class Exporter(Protocol):
+    """Writes a captured program as a float32 file."""
+
+    format: Format
+
+    def export(self, program: ExportedProgram, example: Tensor, path: Path) -> None:
+        """Write `path`; raises ModelError naming the operator the format lacks."""
+
+
+class Quantizer(Protocol):
+    """Makes a smaller file from a float32 file of the same format."""
+
+    format: Format
+    precision: Precision
+    needs_data: bool
+
+    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+        """Write `path`; `calibration` holds batches of network inputs, empty when data-free."""
+
+
+class Session(Protocol):
+    """A loaded artifact, ready to answer."""
+
+    def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs for a batch of inputs of any size."""
+
+    def time(self, inputs: NDArray[np.float32], *, warmup: int, runs: int) -> list[int]:
+        """Durations of `runs` single inferences of one input, nanoseconds."""
+
+    def facts(self) -> Mapping[str, str]:
+        """At least `runtime` and `version`."""
+
+
+class Runtime(Protocol):
+    """Loads files of one format on this machine."""
+
+    format: Format
+    threads: int
+
+    def open(self, path: Path) -> Session:
+        """Load a file; raises DeviceError when the runtime refuses it."""
+
+
+__all__ = [
+    "Array",
+    "Artifact",
+    "Criterion",
+    "Dataset",
+    "Evidence",
+    "Exporter",
+    "Progress",
+    "Quantizer",
+    "Runtime",
+    "Session",
+    "Silent",
+]

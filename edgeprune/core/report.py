@@ -1,0 +1,149 @@
+"""The report: what was made, what it costs, how well it answers and how fast, with its evidence."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.document import Document
+from edgeprune.core.plan import Cost
+from edgeprune.core.timing import Timing
+
+
+class Quality(Document):
+    """Accuracy on the test split."""
+
+    top1: float = Field(ge=0, le=100, description="percent of images answered correctly")
+    images: int = Field(gt=0)
+    interval: tuple[float, float] = Field(description="95 % Wilson interval of top1, percent")
+
+
+class Qualities(Document):
+    """Accuracy of the network before and after; null where no labelled data was given."""
+
+    original: Quality | None
+    shrunk: Quality | None
+    note: str = ""
+
+
+class Device(Document):
+    """Facts about the machine a latency was taken on."""
+
+    name: str
+    machine: str
+    cpu: str
+    cores: int
+    governor: str | None
+    clock_mhz: float | None
+    temperature_c: float | None
+    load: float | None = Field(description="one-minute load average when measuring began")
+
+
+class Latency(Document):
+    """How long one inference takes: measured on `device`, predicted for it, or not known."""
+
+    kind: Literal["measured", "predicted", "none"]
+    device: str
+    note: str = ""
+    runtime: str = ""
+    runtime_version: str = ""
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    timing: Timing | None = None
+
+
+class Deviation(Document):
+    """How an artifact's answers differ from the captured program's, on the same inputs."""
+
+    images: int = Field(gt=0)
+    max_abs: float = Field(description="largest absolute difference of any output element")
+    relative: float = Field(description="max_abs over the largest magnitude of the reference output")
+
+
+class Verdict(Document):
+    """What verifying one artifact found."""
+
+    path: str
+    quality: Quality | None
+    agreement: float = Field(ge=0, le=100, description="percent of inputs with the same top-1 answer")
+    deviation: Deviation
+    passed: bool
+    why: str = Field(default="", description="what failed, when it did")
+
+
+class DeliveredArtifact(Artifact):
+    """An artifact with everything that is known about it."""
+
+    quality: Quality | None
+    agreement: float
+    deviation: Deviation
+    passed: bool
+    why: str = ""
+    latency: Latency = Field(description="on the target; kind 'none' when it is not at hand")
+    latency_here: Latency | None = Field(
+        default=None, description="on this machine, when that is not the target"
+    )
+
+
+class Costs(Document):
+    """Cost of the network before and after."""
+
+    before: Cost
+    after: Cost
+
+
+class ImageCounts(Document):
+    """Images per purpose; the three sets share none."""
+
+    calibration: int
+    selection: int
+    test: int
+
+
+class Proof(Document):
+    """How exactly the shrunk network equalled the original with the cut channels silenced."""
+
+    precision: Literal["float64"] = "float64"
+    inputs: int
+    relative_error: float
+    refused: dict[str, str] = Field(description="groups left whole because their proof failed")
+
+
+class Compensation(Document):
+    """What the refit did, judged on the selection images."""
+
+    images: int
+    refitted: int = Field(description="layers refitted by ridge regression")
+    divergence_before: float = Field(description="relative squared output error before the refit")
+    divergence_after: float
+    kept: bool = Field(description="false when the refit did not help on the selection images")
+
+
+class Report(Document):
+    """Everything a run found out (`report.json`)."""
+
+    kind: Literal["report/1"] = "report/1"
+    command: str
+    seed: int
+    versions: dict[str, str]
+    model: str
+    model_sha256: str
+    target: str
+    taken_at: str = Field(description="UTC, ISO 8601")
+    device: Device = Field(description="the machine this run was made on")
+    data: str | None
+    images: ImageCounts | None
+    criterion: str
+    budget: str
+    cost: Costs
+    groups: int
+    locked: dict[str, str]
+    proof: Proof
+    compensation: Compensation | None
+    quality: Qualities
+    artifacts: tuple[DeliveredArtifact, ...]
+    warnings: tuple[str, ...] = ()
+    timing_s: dict[str, float] = Field(description="wall time per stage, seconds")

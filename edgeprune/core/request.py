@@ -1,0 +1,63 @@
+"""The request: everything a `compress` run was asked, so that it can be repeated and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+from pydantic import Field
+
+from edgeprune.core.artifact import Format
+from edgeprune.core.document import Document
+from edgeprune.core.recipe import Preprocess
+
+
+class Budget(Document):
+    """How small the network must become; several bounds hold together."""
+
+    speedup: float | None = Field(default=None, gt=1, description="MACs before / MACs after")
+    macs: int | None = Field(default=None, gt=0, description="MACs after, at most")
+    parameters: int | None = Field(default=None, gt=0, description="parameters after, at most")
+
+    def words(self) -> str:
+        """The budget as a short phrase."""
+        parts = []
+        if self.speedup is not None:
+            parts.append(f">= {self.speedup:g}x fewer MACs")
+        if self.macs is not None:
+            parts.append(f"<= {self.macs} MACs")
+        if self.parameters is not None:
+            parts.append(f"<= {self.parameters} parameters")
+        return ", ".join(parts)
+
+
+class Images(Document):
+    """How many images each purpose gets; None for test means the dataset's whole test set."""
+
+    calibration: int = Field(default=2000, gt=0)
+    selection: int = Field(default=500, gt=0)
+    test: int | None = Field(default=None, gt=0)
+
+
+class Request(Document):
+    """One `compress` request after recipe and options were put together."""
+
+    kind: Literal["request/1"] = "request/1"
+    model: str | None
+    model_sha256: str
+    arch: str | None = None
+    input: tuple[int, ...] | None = None
+    data: str | None = None
+    preprocess: Preprocess = Preprocess()
+    target: str
+    budget: Budget
+    criterion: str | None = Field(default=None, description="None: the default for the data given")
+    images: Images = Images()
+    epochs: int = Field(default=0, ge=0)
+    formats: tuple[Format, ...] = ()
+    seed: int = 0
+    trust_pickle: bool = False
+
+    def fingerprint(self) -> str:
+        """A hash of the question: equal for requests that must give the same run."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]

@@ -1,0 +1,193 @@
+"""Samples: labelled inputs as a dataset plug-in hands them over, and the splits drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeprune.core.errors import DataError
+from edgeprune.core.recipe import Preprocess
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """A pool of inputs read on demand.
+
+    `read(indices)` returns raw inputs of shape (n, channels, ...), integer or floating point;
+    `labels` has one class index per input, or is None.
+    """
+
+    size: int
+    read: Callable[[Sequence[int]], NDArray[np.generic]]
+    labels: Labels | None
+    name: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pools:
+    """What a dataset offers: samples to learn from, and its own test set when it has one."""
+
+    train: Samples
+    test: Samples | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """Some samples for one purpose, ready for the network: float32, normalised, NaN-free."""
+
+    samples: Samples
+    indices: NDArray[np.int64]
+    preprocess: Preprocess
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Labels | None:
+        """Class indices of the split's samples, shape (len,)."""
+        return None if self.samples.labels is None else self.samples.labels[self.indices]
+
+    def take(self, count: int) -> Split:
+        """The first `count` samples (all when there are fewer)."""
+        return Split(self.samples, self.indices[:count], self.preprocess)
+
+    def batches(self, size: int) -> Iterator[tuple[Floats, Labels | None]]:
+        """Inputs of shape (<= size, channels, ...) with their labels, in order."""
+        for start in range(0, len(self.indices), size):
+            chosen = self.indices[start : start + size]
+            labels = None if self.samples.labels is None else self.samples.labels[chosen]
+            yield self._prepare(self.samples.read(chosen.tolist())), labels
+
+    def _prepare(self, raw: NDArray[np.generic]) -> Floats:
+        recipe = self.preprocess
+        integral = np.issubdtype(raw.dtype, np.integer)
+        inputs = raw.astype(np.float32) / (recipe.scale or (255.0 if integral else 1.0))
+        if not np.isfinite(inputs).all():
+            raise DataError(
+                f"{self.samples.name}: inputs contain NaN or infinite values",
+                hint="clean the data; statistics and calibration need finite numbers",
+            )
+        if recipe.crop:
+            inputs = _centre_crop(inputs, recipe.crop)
+        for name, values in (("mean", recipe.mean), ("std", recipe.std)):
+            if values and len(values) not in {1, inputs.shape[1]}:
+                raise DataError(
+                    f"{self.samples.name}: {inputs.shape[1]} channels, but the recipe's "
+                    f"{name} has {len(values)} values"
+                )
+        per_channel = (1, -1, *[1] * (inputs.ndim - 2))
+        if recipe.mean:
+            inputs = inputs - np.asarray(recipe.mean, np.float32).reshape(per_channel)
+        if recipe.std:
+            inputs = inputs / np.asarray(recipe.std, np.float32).reshape(per_channel)
+        return np.ascontiguousarray(inputs, dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """Three disjoint sets of images: to calibrate on, to choose by, and to report with."""
+
+    calibration: Split
+    selection: Split
+    test: Split
+    classes: int
+
+
+def draw_splits(
+    pools: Pools,
+    preprocess: Preprocess,
+    *,
+    calibration: int,
+    selection: int,
+    test: int | None,
+    classes: int | None,
+    seed: int,
+) -> Splits:
+    """Draw disjoint splits, each class in proportion.
+
+    Calibration and selection come from the training pool; the test split is the dataset's own test
+    set (all of it, or `test` images), or what a single pool has left over.
+
+    Parameters
+    ----------
+    classes : int | None
+        Number of network outputs, checked against the labels when given.
+
+    Raises
+    ------
+    DataError
+        One class only, labels out of range, or fewer images than asked for.
+    """
+    train = pools.train
+    count = _check_labels(train, classes)
+    wanted = calibration + selection + (0 if pools.test else (test or 1))
+    if train.size < wanted:
+        raise DataError(
+            f"{train.name}: {train.size} images, but {wanted} are asked for "
+            f"({calibration} calibration + {selection} selection"
+            + ("" if pools.test else f" + {test or 1} test")
+            + ")",
+            hint="ask for fewer with --images, or bring more data",
+        )
+    order = _stratified_order(train, seed)
+    first, second = order[:calibration], order[calibration : calibration + selection]
+    if pools.test is not None:
+        count = max(count, _check_labels(pools.test, classes))
+        final, source = _stratified_order(pools.test, seed), pools.test
+    else:
+        final, source = order[calibration + selection :], train
+    return Splits(
+        calibration=Split(train, first, preprocess),
+        selection=Split(train, second, preprocess),
+        test=Split(source, final if test is None else final[:test], preprocess),
+        classes=count,
+    )
+
+
+def _check_labels(samples: Samples, classes: int | None) -> int:
+    labels = samples.labels
+    if labels is None:
+        raise DataError(
+            f"{samples.name}: no labels", hint="accuracy needs labels; leave --data out otherwise"
+        )
+    present = np.unique(labels)
+    if len(present) < 2:
+        raise DataError(
+            f"{samples.name}: all {samples.size} images are of class {present[0] if len(present) else '-'}",
+            hint="screening compares classes, so the data needs at least two",
+        )
+    if present[0] < 0 or (classes is not None and present[-1] >= classes):
+        raise DataError(
+            f"{samples.name}: labels run from {present[0]} to {present[-1]}, "
+            f"but the network has {classes} outputs",
+            hint="labels are class indices from 0 on, in the order of the network's outputs",
+        )
+    return int(present[-1]) + 1
+
+
+def _stratified_order(samples: Samples, seed: int) -> NDArray[np.int64]:
+    """A random order in which every prefix has each class in proportion."""
+    random = np.random.default_rng(seed)
+    shuffled = random.permutation(samples.size)
+    if samples.labels is None:
+        return shuffled
+    labels = samples.labels[shuffled]
+    rank = np.empty(samples.size)
+    for label in np.unique(labels):
+        where = np.flatnonzero(labels == label)
+        rank[where] = (np.arange(len(where)) + random.random()) / len(where)
+    return shuffled[np.argsort(rank, kind="stable")]
+
+
+def _centre_crop(inputs: Floats, size: int) -> Floats:
+    height, width = inputs.shape[-2:]
+    if min(height, width) < size:
+        raise DataError(f"images of {height}x{width} are smaller than the crop of {size}")
+    top, left = (height - size) // 2, (width - size) // 2
+    return inputs[..., top : top + size, left : left + size]

@@ -1,0 +1,59 @@
+"""Quantities as people write them: input sizes, counts, ratios, byte sizes."""
+
+from __future__ import annotations
+
+import re
+
+from edgeprune.core.errors import RequestError
+
+_SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
+
+
+def parse_shape(text: str) -> tuple[int, ...]:
+    """Sizes of one input without its batch axis: '3x224x224' -> (3, 224, 224)."""
+    parts = text.lower().split("x")
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise RequestError(
+            f"--input '{text}' is not a size", hint="write channels x height x width: 3x224x224"
+        )
+    return tuple(int(part) for part in parts)
+
+
+def format_shape(shape: tuple[int, ...]) -> str:
+    """The inverse of `parse_shape`."""
+    return "x".join(str(size) for size in shape)
+
+
+def parse_amount(text: str, whole: int, *, option: str) -> int:
+    """A count ('20M', '1500k', '1234') or a share of `whole` ('50%'), as a count."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg%]?)", text.strip().lower())
+    if not match:
+        raise RequestError(
+            f"{option} '{text}' is not an amount", hint="write a count (20M, 1500k) or a share (50%)"
+        )
+    number, suffix = float(match[1]), match[2]
+    return int(number / 100 * whole) if suffix == "%" else int(number * _SUFFIXES[suffix])
+
+
+def format_count(count: float) -> str:
+    """A count with three significant digits: 126000000 -> '126 M'."""
+    for size, suffix in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
+        if count >= size:
+            return f"{count / size:.3g}{suffix}"
+    return f"{count:.0f}"
+
+
+def format_bytes(size: int) -> str:
+    """A file size in decimal units: 3500000 -> '3.5 MB'."""
+    for unit, suffix in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {suffix}"
+    return f"{size} B"
+
+
+def format_seconds(seconds: float) -> str:
+    """A duration for people: 75.2 -> '1 min 15 s', 3.21 -> '3.2 s'."""
+    if seconds >= 60:
+        minutes, rest = divmod(round(seconds), 60)
+        return f"{minutes} min {rest} s"
+    return f"{seconds:.1f} s"

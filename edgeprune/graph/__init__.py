@@ -1,0 +1,1 @@
+"""Algorithms: capture, channel rules, coupling, surgery, proof and cost."""

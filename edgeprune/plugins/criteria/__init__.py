@@ -1,0 +1,1 @@
+"""Criteria: how the units of a group are ranked."""

@@ -1,0 +1,1 @@
+"""Exporters: captured program to float32 file."""

@@ -1,0 +1,1 @@
+"""Runtimes: load a file and answer."""

@@ -1,0 +1,1 @@
+"""Verbs: one stage per file; stages meet only through core documents."""
