@@ -1,0 +1,189 @@
+"""Cost of a program, counted on its shapes; predictable for any cut without doing it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.fx import Node
+
+from edgeprune.core.plan import Cost
+from edgeprune.graph.capture import Program, single_sizes
+from edgeprune.graph.couple import Coupling, operator_name
+from edgeprune.graph.flow import Axes, Labels, Narrowed
+
+
+def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
+    """The cost of a program as it is, or as it would be after a cut.
+
+    Parameters are counted as the user stores them (tied ones once), MACs for a batch of one.
+    """
+    narrowed = narrowed or coupling.narrowed(())
+    model = CostModel(coupling)
+    return Cost(
+        parameters=model.parameters(narrowed.kept),
+        macs=model.macs(narrowed.kept),
+        weight_bytes=_weight_bytes(coupling, narrowed),
+        peak_activation_bytes=_peak_activations(coupling.program, narrowed),
+    )
+
+
+class CostModel:
+    """MACs and parameters as sums of products of widths, fast enough to ask thousands of times."""
+
+    def __init__(self, coupling: Coupling) -> None:
+        self._macs = _Products([_macs_term(coupling, node) for node in coupling.program.graph.nodes])
+        parameters = dict(coupling.program.module.named_parameters())
+        unique = {id(parameters[name]): name for name in coupling.tensors if name in parameters}
+        self._parameters = _Products([_Term(1, list(coupling.tensors[name])) for name in unique.values()])
+
+    def macs(self, kept: NDArray[np.bool_]) -> int:
+        """Multiply-accumulates with only the kept labels."""
+        return self._macs.total(kept)
+
+    def parameters(self, kept: NDArray[np.bool_]) -> int:
+        """Parameters with only the kept labels."""
+        return self._parameters.total(kept)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Term:
+    """`factor` times the product of the kept counts of some axes."""
+
+    factor: int
+    axes: list[Labels | None]
+
+
+class _Products:
+    """A sum of terms, evaluated with one gather over all their labels."""
+
+    def __init__(self, terms: list[_Term]) -> None:
+        labels: list[Labels] = []
+        places: list[list[int]] = []
+        for term in terms:
+            own = [axis for axis in term.axes if axis is not None]
+            places.append(list(range(len(labels), len(labels) + len(own))))
+            labels += own
+        self._factors = [term.factor for term in terms]
+        self._places = places
+        self._labels = np.concatenate(labels) if labels else np.empty(0, np.int64)
+        lengths = np.array([len(one) for one in labels], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+
+    def total(self, kept: NDArray[np.bool_]) -> int:
+        if not len(self._labels):
+            return sum(self._factors)
+        counts = np.add.reduceat(kept[self._labels].astype(np.int64), self._starts).tolist()
+        return sum(
+            factor * math.prod(counts[place] for place in places)
+            for factor, places in zip(self._factors, self._places, strict=True)
+        )
+
+
+def _macs_term(coupling: Coupling, node: Node) -> _Term:
+    """Output elements times the length of the sum behind each of them."""
+    operator = operator_name(node)
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor):
+        return _Term(0, [])
+    if operator.startswith("aten.conv_transpose"):
+        return _of_source(coupling, node, weight_axes=slice(1, None))
+    if operator.startswith(("aten.conv", "aten.linear.")):
+        return _of_output(coupling, node, value)
+    if operator in {"aten.matmul.default", "aten.bmm.default", "aten.mm.default"}:
+        first = node.args[0]
+        assert isinstance(first, Node)
+        return _Term(math.prod(single_sizes(value)) * single_sizes(first.meta["val"])[-1], [])
+    if operator == "aten.scaled_dot_product_attention.default":
+        query, key, result = node.args[0], node.args[1], single_sizes(value)
+        assert isinstance(query, Node)
+        assert isinstance(key, Node)
+        width, length = single_sizes(query.meta["val"])[-1], single_sizes(key.meta["val"])[-2]
+        return _Term(math.prod(result[:-1]) * length * (width + result[-1]), [])
+    return _Term(0, [])
+
+
+def _of_output(coupling: Coupling, node: Node, value: Tensor) -> _Term:
+    weight = node.args[1]
+    assert isinstance(weight, Node)
+    axes = coupling.axes[node.name]
+    assert isinstance(axes, tuple)
+    return _term(axes, single_sizes(value), _weight_axes(coupling, weight)[1:], weight, 1)
+
+
+def _of_source(coupling: Coupling, node: Node, weight_axes: slice) -> _Term:
+    source, weight = node.args[0], node.args[1]
+    assert isinstance(source, Node)
+    assert isinstance(weight, Node)
+    axes = coupling.axes[source.name]
+    assert isinstance(axes, tuple)
+    own = _weight_axes(coupling, weight)[weight_axes]
+    return _term(axes, single_sizes(source.meta["val"]), own, weight, 1)
+
+
+def _term(axes: Axes, sizes: tuple[int, ...], weight_axes: Axes, weight: Node, first: int) -> _Term:
+    weight_sizes = single_sizes(weight.meta["val"])[first:]
+    both = [*zip(axes, sizes, strict=True), *zip(weight_axes, weight_sizes, strict=True)]
+    fixed = math.prod(size for labels, size in both if labels is None)
+    return _Term(fixed, [labels for labels, _ in both if labels is not None])
+
+
+def _weight_axes(coupling: Coupling, weight: Node) -> Axes:
+    axes = coupling.axes[weight.name]
+    assert isinstance(axes, tuple)
+    return axes
+
+
+def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
+    total, seen = 0, set()
+    for name, tensor in coupling.program.tensors().items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            axes = coupling.tensors[name]
+            sizes = [narrowed.count(one, size) for one, size in zip(axes, tensor.shape, strict=True)]
+            total += math.prod(sizes) * tensor.element_size()
+    return total
+
+
+def _peak_activations(program: Program, narrowed: Narrowed) -> int:
+    """Largest sum of values alive at once when nodes run in order and die after their last reader."""
+    last = {value: node for node in program.graph.nodes for value in node.all_input_nodes}
+    alive, peak = 0, 0
+    size: dict[Node, int] = {}
+    for node in program.graph.nodes:
+        if node.op in {"get_attr", "output"}:
+            continue
+        size[node] = _value_bytes(node, narrowed)
+        alive += size[node]
+        peak = max(peak, alive)
+        alive -= sum(size.get(value, 0) for value in node.all_input_nodes if last[value] is node)
+        if node not in last:
+            alive -= size[node]
+    return peak
+
+
+def _value_bytes(node: Node, narrowed: Narrowed) -> int:
+    value = node.meta.get("val")
+    axes = narrowed.axes[node.name]
+    if not isinstance(value, Tensor) or isinstance(axes, list):
+        return 0  # parts of a divided value are views: the value itself is counted
+    if node.target in _VIEWS:
+        return 0
+    sizes = [
+        narrowed.count(labels, size) for labels, size in zip(axes, single_sizes(value), strict=True)
+    ]
+    return math.prod(sizes) * value.element_size()
+
+
+_VIEWS = {
+    torch.ops.aten.view.default,
+    torch.ops.aten.flatten.using_ints,
+    torch.ops.aten.permute.default,
+    torch.ops.aten.transpose.int,
+    torch.ops.aten.unsqueeze.default,
+    torch.ops.aten.dropout.default,
+}
