@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core import registry
-from edgeprune.core.errors import DataError, PluginError, did_you_mean
+from edgeprune.core.errors import DataError, PluginError, did_you_mean, nearest
 from edgeprune.core.samples import Labels, Pools, Samples
 
 _PYTHON_NAME = re.compile(r"(?P<module>.+\.py|[\w.]+):(?P<attribute>\w+)")
 _PYTHON_FILE = re.compile(r"(?P<file>.+\.py):(?P<attribute>\w+)")
 _CHANNEL_COUNTS = {1, 3, 4}
+_NUMBERS = "biuf"  # numpy's kinds: bool, int, unsigned, float
 
 
 def open_dataset(text: str, base: Path) -> Pools:
@@ -43,7 +44,7 @@ def open_dataset(text: str, base: Path) -> Pools:
 
 
 def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, name: str) -> Samples:
-    """Samples from arrays in memory; only the inputs that are asked for are ever copied.
+    """Offer arrays in memory as samples; only the inputs that are asked for are ever copied.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, n
     name
         What error messages call these samples.
     """
-    if inputs.ndim < 2 or not np.issubdtype(inputs.dtype, np.number):
+    if inputs.ndim < 2 or inputs.dtype.kind not in _NUMBERS:
         raise DataError(
             f"{name}: inputs of shape {inputs.shape} and type {inputs.dtype} are not images or features",
             hint="bring numbers of shape (n, channels, height, width), (n, height, width, channels) "
@@ -75,12 +76,10 @@ def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, n
 
 
 def class_indices(labels: NDArray[np.generic], *, name: str) -> Labels:
-    """Labels as whole numbers of shape (n,); floats pass when they are whole."""
+    """Bring labels to whole numbers of shape (n,); floats pass when they are whole."""
     flat = labels.reshape(-1) if labels.shape[1:] == (1,) else labels
-    if flat.ndim == 1 and np.issubdtype(flat.dtype, np.number):
-        whole: Labels = flat.real.astype(np.int64)
-        if np.array_equal(whole, flat):
-            return whole
+    if flat.ndim == 1 and flat.dtype.kind in _NUMBERS and _are_whole(flat):
+        return flat.astype(np.int64)
     raise DataError(
         f"{name}: labels of shape {labels.shape} and type {labels.dtype} are not class indices",
         hint="bring one whole number per input, from 0 on, in the order of the network's outputs",
@@ -88,7 +87,7 @@ def class_indices(labels: NDArray[np.generic], *, name: str) -> Labels:
 
 
 def channels_first(inputs: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Inputs as (n, channels, ...): grey images get a channel axis, a trailing one moves to the front.
+    """Bring inputs to (n, channels, ...): grey images get a channel axis, a trailing one moves forward.
 
     Four axes end in channels when the last one has 1, 3 or 4 entries, fewer than the second has.
     """
@@ -99,12 +98,17 @@ def channels_first(inputs: NDArray[np.generic]) -> NDArray[np.generic]:
     return inputs
 
 
+def _are_whole(labels: NDArray[Any]) -> bool:
+    return bool(np.isfinite(labels).all()) and np.array_equal(labels, np.rint(labels))
+
+
 def _parse(text: str) -> tuple[str, dict[str, str]]:
-    """The plug-in a text asks for, and its options with the location as the first of them."""
+    """Split a text into the plug-in it asks for and its options, the location first."""
     name, _, rest = text.partition(":")
     known = registry.names("datasets")
     if name not in known:
-        if not _PYTHON_NAME.fullmatch(text):
+        # A bare word close to a plug-in's name is a slip far more often than a module.
+        if not _PYTHON_NAME.fullmatch(text) or ("." not in name and nearest(name, known)):
             raise PluginError(f"unknown dataset '{name}' in '{text}'", hint=did_you_mean(name, known))
         name, rest = "factory", text
     location, _, query = rest.partition("?")
@@ -123,7 +127,7 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _located(value: str, annotation: Any, base: Path) -> str | Path:
-    """A path, or the file of `file.py:name`, from `base` on; any other option as it is."""
+    """Place a path, or the file of `file.py:name`, under `base`; leave any other option as it is."""
     if annotation is Path:
         return base / Path(value).expanduser()
     python = _PYTHON_FILE.fullmatch(value)

@@ -13,9 +13,8 @@ RECIPE_NAME = "edgeprune.toml"
 
 
 class Preprocess(Document):
-    """How raw images become network inputs: resize, crop, scale, normalise."""
+    """How raw images become network inputs: crop, scale, normalise (folders resize on reading)."""
 
-    resize: int | None = Field(default=None, gt=0, description="shorter side in pixels")
     crop: int | None = Field(default=None, gt=0, description="centre crop in pixels")
     scale: float | None = Field(
         default=None, gt=0, description="divide by this; default 255 for integer images, else 1"

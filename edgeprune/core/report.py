@@ -38,7 +38,7 @@ class Device(Document):
     governor: str | None
     clock_mhz: float | None
     temperature_c: float | None
-    load: float | None = Field(description="one-minute load average when measuring began")
+    load_average: float | None = Field(description="over one minute, when measuring began")
 
 
 class Latency(Document):

@@ -27,6 +27,7 @@ class Fact(Document):
 class Host(Document):
     """How a machine recognises that it is this target."""
 
+    system: str = Field(default="", description="as `uname -s` prints it; empty fits any")
     machine: str = Field(description="as `uname -m` prints it")
     model: str = Field(default="", description="must occur in the device tree's model string")
 
@@ -53,11 +54,10 @@ class Target(Document):
 
     def at_hand(self) -> bool:
         """Whether this very machine is the target, so that a latency measured here is the target's."""
-        if platform.machine() != self.host.machine:
+        host = self.host
+        if platform.machine() != host.machine or host.system not in {"", platform.system()}:
             return False
-        if not self.host.model:
-            return True
-        return _DEVICE_TREE_MODEL.exists() and self.host.model in _DEVICE_TREE_MODEL.read_text()
+        return not host.model or host.model in _device_tree_model()
 
 
 def find_target(name: str) -> Target:
@@ -85,6 +85,14 @@ def target_files() -> dict[str, Path]:
         for path in sorted(folder.glob("*.toml")):
             found.setdefault(path.stem, path)
     return dict(sorted(found.items()))
+
+
+def _device_tree_model() -> str:
+    """What the board calls itself; '' where there is no device tree or it may not be read."""
+    try:
+        return _DEVICE_TREE_MODEL.read_text()
+    except OSError:
+        return ""
 
 
 def _folders() -> list[Path]:

@@ -64,7 +64,7 @@ class Program:
         """Write a `.pt2` that loads without the user's class and names none of the user's folders."""
         exported = self.exported()
         for node in exported.graph.nodes:
-            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):
+            for key in ("stack_trace", "source_fn_stack", "from_node", "custom"):
                 node.meta.pop(key, None)
         torch.export.save(exported, path)
 
@@ -238,22 +238,48 @@ def _user_line(error: BaseException) -> str:
 def _functional(module: GraphModule) -> GraphModule:
     """Replace in-place operators by their functional twins, so that no value changes once computed.
 
-    Readers of the changed tensor that come later are pointed at the new value.
+    Readers of the changed tensor that come later are pointed at the new value. An operator that
+    changes part of a tensor which others still read (a slice of it) is left as it is.
     """
     order = {node: index for index, node in enumerate(module.graph.nodes)}
     for node in list(module.graph.nodes):
         twin = _functional_twin(node)
-        if twin is None:
+        changed = node.args[0] if node.args else None
+        if twin is None or not isinstance(changed, Node):
             continue
-        changed = node.args[0]
+        aliases = _aliases(changed) - {changed}
+        if any(order[user] > order[node] for alias in aliases for user in alias.users):
+            continue
         node.target = twin
-        if isinstance(changed, Node):
-            changed.replace_all_uses_with(
-                node, delete_user_cb=lambda user, at=order[node]: order[user] > at
-            )
+        changed.replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
     module.graph.lint()
     module.recompile()
     return module
+
+
+_VIEWS = (
+    "alias chunk detach expand flatten permute reshape select slice split "
+    "split_with_sizes squeeze t transpose unflatten unsqueeze view"
+).split()
+
+
+def _aliases(node: Node) -> set[Node]:
+    """Every node that may share memory with this one through views."""
+    base = node
+    while _is_view(base) and isinstance(base.args[0], Node):
+        base = base.args[0]
+    family, pending = {base}, [base]
+    while pending:
+        for user in pending.pop().users:
+            if user not in family and _is_view(user):
+                family.add(user)
+                pending.append(user)
+    return family
+
+
+def _is_view(node: Node) -> bool:
+    name = getattr(node.target, "__name__", "").split(".")[0]
+    return node.op == "call_function" and (name in _VIEWS or name == "getitem")
 
 
 def _functional_twin(node: Node) -> Any:

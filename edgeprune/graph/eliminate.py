@@ -1,0 +1,83 @@
+"""Elimination: what removing units costs after every reader has been refitted to their absence.
+
+Block-wise optimal brain surgeon (Hassibi & Stork 1993) on the second moments of the readers'
+inputs: the error of the best refit without a block S is the trace of W_S (H^-1_SS)^-1 W_S^T, and
+removing S updates W and H^-1 in closed form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RIDGE = 1e-4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """One layer that reads the group.
+
+    `inverse` (columns, columns): inverse of its ridged input moments; `weight` (columns, out):
+    scaled so that squared errors are in units of harm; `columns` (units, width): where each unit is.
+    """
+
+    inverse: Tensor
+    weight: Tensor
+    columns: Tensor
+
+
+def eliminate(
+    readers: Sequence[Reader], units: int, order: Sequence[int] | None = None
+) -> tuple[list[int], NDArray[np.float64]]:
+    """Remove all units but one, in `order` or always the cheapest next.
+
+    Returns
+    -------
+    The order of removal (all units; the last one is never removed), and the harm after removing
+    the first k of them, k = 0 .. units - 1.
+    """
+    state = [_Remainder(reader) for reader in readers]
+    left = list(range(units))
+    removed: list[int] = []
+    harm = [0.0]
+    while len(left) > 1:
+        costs = torch.stack([part.costs(left) for part in state]).sum(0)
+        place = left.index(order[len(removed)]) if order is not None else int(costs.argmin())
+        harm.append(harm[-1] + float(costs[place]))
+        unit = left.pop(place)
+        removed.append(unit)
+        for part in state:
+            part.remove(unit)
+    return removed + left, np.asarray(harm)
+
+
+class _Remainder:
+    """What is left of a reader while units go."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._inverse = reader.inverse.clone()
+        self._weight = reader.weight.clone()
+        self._columns = reader.columns
+
+    def costs(self, units: list[int]) -> Tensor:
+        """Increase of the squared error for each unit, were it removed next."""
+        columns = self._columns[units]
+        blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
+        weights = self._weight[columns]
+        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+
+    def remove(self, unit: int) -> None:
+        columns = self._columns[unit]
+        block = self._inverse[columns[:, None], columns[None, :]]
+        gain = torch.linalg.solve(block, self._inverse[columns]).T
+        self._weight -= gain @ self._weight[columns]
+        self._inverse -= gain @ self._inverse[columns]
+        # What was eliminated is exactly zero now; keep rounding from saying otherwise.
+        self._weight[columns] = 0
+        self._inverse[columns] = 0
+        self._inverse[:, columns] = 0

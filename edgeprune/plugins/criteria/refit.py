@@ -1,0 +1,24 @@
+"""Criterion `refit`: what a unit's absence costs after its readers were refitted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edgeprune.core.group import Group
+from edgeprune.core.protocols import Evidence
+
+
+@dataclass(frozen=True)
+class Refit:
+    """`--criterion refit`: greedy elimination by the smallest increase of the refit error."""
+
+    needs_data: bool = Field(default=True, init=False)
+
+    def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
+        """Units that the others can stand in for come first; magnitude where nothing reads them linearly."""
+        elimination = evidence.elimination(group)
+        return evidence.magnitude(group, 2) if elimination is None else elimination

@@ -1,0 +1,36 @@
+"""Criterion `screening`: the weighted F-statistic and magnitude of arXiv 2502.07189."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edgeprune.core.group import Group
+from edgeprune.core.protocols import Evidence
+
+
+@dataclass(frozen=True)
+class Screening:
+    """`--criterion screening`: alpha * norm(F) + (1 - alpha) * norm(magnitude).
+
+    The default weight is the better of those tried in docs/benchmarks.md.
+    """
+
+    alpha: float = Field(default=0.3, ge=0, le=1)
+    needs_data: bool = Field(default=True, init=False)
+
+    def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
+        """Units that separate no class and carry little weight come first."""
+        f_statistic = evidence.f_statistic(group)
+        assert f_statistic is not None
+        magnitude = evidence.magnitude(group, 2)
+        return self.alpha * _normalised(f_statistic) + (1 - self.alpha) * _normalised(magnitude)
+
+
+def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale to 0..1 within the group; constant values become zero."""
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else np.zeros_like(values)

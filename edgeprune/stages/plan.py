@@ -1,0 +1,189 @@
+"""Plan: choose how many units each group keeps, least harm for the budget, on widths the target likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprune.core.errors import BudgetError
+from edgeprune.core.group import Group
+from edgeprune.core.plan import Cut, Plan
+from edgeprune.core.request import Budget
+from edgeprune.core.screening import GroupScreening, Screening
+from edgeprune.core.units import format_count
+from edgeprune.graph.cost import CostModel, count
+from edgeprune.graph.couple import Coupling
+
+
+def plan(
+    coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0
+) -> Plan:
+    """Cut greedily, always the step with the least harm per saved share of what the budget bounds.
+
+    Parameters
+    ----------
+    multiple : int
+        Kept channel counts are multiples of this; a group narrower than it stays whole.
+
+    Raises
+    ------
+    BudgetError
+        The budget lies beyond what the free groups can give; the hint says what is reachable.
+    """
+    search = _Search(coupling, screening, multiple)
+    bounds = _bounds(budget, search.macs(), search.parameters())
+    while not all(search.cost(name) <= bound for name, bound in bounds.items()):
+        step = search.cheapest(bounds)
+        if step is None:
+            raise _unreachable(search, budget)
+        search.take(step)
+    cuts = search.cuts()
+    return Plan(
+        graph=coupling.program.fingerprint(),
+        criterion=screening.criterion,
+        budget=budget.words(),
+        seed=seed,
+        before=count(coupling),
+        after=count(coupling, coupling.narrowed(cuts)),
+        cuts=cuts,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Let one group go from its present number of removed units to `removed`."""
+
+    group: str
+    removed: int
+    harm: float
+
+
+class _Search:
+    """The present widths, and what the next step of each group would bring."""
+
+    def __init__(self, coupling: Coupling, screening: Screening, multiple: int) -> None:
+        self._model = CostModel(coupling)
+        self._class_of = coupling.class_of
+        self._groups = {g.id: g for g in coupling.free() if g.id in screening.groups}
+        self._screening = screening.groups
+        self._classes = coupling.unit_classes
+        self._kept = np.ones(int(coupling.class_of.max(initial=-1)) + 1, dtype=bool)
+        self._removed = dict.fromkeys(self._groups, 0)
+        self._steps = {
+            name: _hull(_removals(group, multiple), screening.groups[name])
+            for name, group in self._groups.items()
+        }
+
+    def macs(self) -> int:
+        """MACs at the present widths."""
+        return self._model.macs(self._kept[self._class_of])
+
+    def parameters(self) -> int:
+        """Parameters at the present widths."""
+        return self._model.parameters(self._kept[self._class_of])
+
+    def cost(self, name: str) -> int:
+        """The present cost a bound is about."""
+        return self.macs() if name == "macs" else self.parameters()
+
+    def cheapest(self, bounds: dict[str, int]) -> _Step | None:
+        """The step with the least harm per saved share of the bounds not yet met."""
+        unmet = {name: self.cost(name) for name, bound in bounds.items() if self.cost(name) > bound}
+        best: tuple[float, _Step] | None = None
+        for step in self._next_steps():
+            before = self._removed[step.group]
+            self._set(step.group, step.removed)
+            saved = sum((now - self.cost(name)) / now for name, now in unmet.items())
+            self._set(step.group, before)
+            if saved > 0:
+                price = step.harm / saved
+                if best is None or price < best[0]:
+                    best = price, step
+        return best[1] if best else None
+
+    def take(self, step: _Step) -> None:
+        """Go one step."""
+        self._set(step.group, step.removed)
+        self._removed[step.group] = step.removed
+        self._steps[step.group] = [n for n in self._steps[step.group] if n > step.removed]
+
+    def take_all(self) -> None:
+        """Cut everything that may be cut."""
+        for name, steps in self._steps.items():
+            if steps:
+                self._set(name, steps[-1])
+
+    def cuts(self) -> tuple[Cut, ...]:
+        """The groups that lost units, and what they keep."""
+        return tuple(
+            Cut(
+                group=name,
+                units=self._groups[name].units,
+                kept=tuple(sorted(self._screening[name].order[removed:])),
+            )
+            for name, removed in self._removed.items()
+            if removed
+        )
+
+    def _next_steps(self) -> Iterator[_Step]:
+        for name, steps in self._steps.items():
+            if steps:
+                harm = self._screening[name].harm
+                yield _Step(name, steps[0], harm[steps[0]] - harm[self._removed[name]])
+
+    def _set(self, name: str, removed: int) -> None:
+        order = np.asarray(self._screening[name].order)
+        classes = self._classes[name]
+        self._kept[classes[order[:removed]]] = False
+        self._kept[classes[order[removed:]]] = True
+
+
+def _bounds(budget: Budget, macs: int, parameters: int) -> dict[str, int]:
+    """Upper bounds on MACs and parameters that together mean the budget."""
+    bounds: dict[str, int] = {}
+    limits = [budget.macs] if budget.macs is not None else []
+    if budget.speedup is not None:
+        limits.append(int(macs / budget.speedup))
+    if limits:
+        bounds["macs"] = min(limits)
+    if budget.parameters is not None:
+        bounds["parameters"] = budget.parameters
+    return bounds
+
+
+def _removals(group: Group, multiple: int) -> list[int]:
+    """How many units may go so that every producer keeps a multiple of `multiple` channels."""
+    width = max(piece.indices.shape[1] for piece in group.of_role("producer"))
+    return [
+        removed for removed in range(1, group.units) if (group.units - removed) * width % multiple == 0
+    ]
+
+
+def _hull(removals: list[int], screening: GroupScreening) -> list[int]:
+    """Corners of the lower convex hull of harm over removed units: the only steps worth taking."""
+    points: list[tuple[int, float]] = [(0, 0.0)]
+    for removed in removals:
+        point = (removed, screening.harm[removed])
+        while len(points) > 1 and _slope(points[-2], point) <= _slope(points[-2], points[-1]):
+            points.pop()
+        points.append(point)
+    return [removed for removed, _ in points[1:]]
+
+
+def _slope(first: tuple[int, float], second: tuple[int, float]) -> float:
+    return (second[1] - first[1]) / (second[0] - first[0])
+
+
+def _unreachable(search: _Search, budget: Budget) -> BudgetError:
+    before_macs = search.macs()
+    search.take_all()
+    macs, parameters = search.macs(), search.parameters()
+    return BudgetError(
+        f"the budget {budget.words()} cannot be reached",
+        hint=f"with every free group at its narrowest: {format_count(macs)} MACs, "
+        f"{format_count(parameters)} parameters; `edgeprune inspect` lists what is locked and why"
+        if before_macs
+        else "the network has no convolution or linear layer",
+    )

@@ -1,0 +1,287 @@
+"""Screen: one pass over the calibration images, then a rank and a harm curve for every group."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.fx import Node
+
+from edgeprune.core.errors import RequestError
+from edgeprune.core.group import Group, Slice
+from edgeprune.core.moments import ClassMoments
+from edgeprune.core.protocols import Criterion, Progress, Silent
+from edgeprune.core.samples import Split
+from edgeprune.core.screening import GroupScreening, Screening
+from edgeprune.graph.capture import tensor_shape
+from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches
+from edgeprune.graph.couple import Coupling
+from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
+from edgeprune.graph.gram import Gram, ridged, sample_rows
+from edgeprune.graph.replay import observe
+
+_BATCH = 100
+# Rows per layer and batch: enough that the moments are set by the images, not by their positions.
+_ROWS = 12_800
+_FDR = 0.05
+
+
+def screen(
+    coupling: Coupling,
+    calibration: Split | None,
+    criterion: Criterion,
+    *,
+    name: str,
+    classes: int = 0,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Screening:
+    """Rank the units of every free group.
+
+    Raises
+    ------
+    RequestError
+        The criterion needs data and none was given.
+    """
+    progress = progress or Silent()
+    if calibration is None and criterion.needs_data:
+        raise RequestError(
+            f"criterion '{name}' needs labelled images",
+            hint="give --data, or choose a data-free criterion: l2, l1, random",
+        )
+    batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
+    groups = coupling.free()
+    progress.start("screen", batches + len(groups))
+    evidence = _Evidence(coupling, groups, classes, seed)
+    if calibration is not None:
+        for inputs, labels in calibration.batches(_BATCH):
+            evidence.add(torch.from_numpy(inputs), labels)
+            progress.advance()
+    found = {}
+    for group in groups:
+        found[group.id] = _screen_group(group, criterion, evidence)
+        progress.advance()
+    progress.finish()
+    return Screening(
+        criterion=name, images=0 if calibration is None else len(calibration), groups=found
+    )
+
+
+def _screen_group(group: Group, criterion: Criterion, evidence: _Evidence) -> GroupScreening:
+    scores = np.asarray(criterion.score(group, evidence), dtype=np.float64)
+    order = np.argsort(scores, kind="stable")
+    f_statistic, p_value = evidence.f_statistic(group), evidence.p_value(group)
+    return GroupScreening(
+        scores=_rounded(scores),
+        order=tuple(order.tolist()),
+        harm=_rounded(evidence.harm(group, scores, order.tolist())),
+        magnitude=_rounded(evidence.magnitude(group, 2)),
+        f_statistic=None if f_statistic is None else _rounded(f_statistic),
+        p_value=None if p_value is None else _rounded(p_value),
+        significant=None if p_value is None else _significant(p_value),
+    )
+
+
+@dataclass(eq=False)
+class _Evidence:
+    """What criteria may look at, gathered batch by batch."""
+
+    coupling: Coupling
+    groups: list[Group]
+    classes: int
+    seed: int
+    _moments: dict[str, ClassMoments] = field(default_factory=dict)
+    _grams: dict[str, Gram] = field(default_factory=dict)
+    _variances: dict[Node, Gram] = field(default_factory=dict)
+    _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
+    _anova: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tensors = self.coupling.program.tensors()
+        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        readers = {one.weight: one for one in consumers(self.coupling)}
+        self._readers = {
+            group.id: [readers[piece.tensor] for piece in group.of_role("consumer") if piece.tensor in readers]
+            for group in self.groups
+        }
+        wanted = {one.weight: one for each in self._readers.values() for one in each}
+        self._by_source: dict[Node, list[Consumer]] = {}
+        for one in wanted.values():
+            self._by_source.setdefault(one.source, []).append(one)
+        self._receivers = {one.receiver for one in wanted.values()}
+        self._sources = self._sources_of_groups()
+        self._random = torch.Generator().manual_seed(self.seed)
+
+    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
+        """Run one batch and add what it shows."""
+
+        def visit(node: Node, value: Tensor) -> None:
+            if node in self._receivers:
+                self._add_variance(node, value)
+            for one in self._by_source.get(node, []):
+                self._add_gram(one, value)
+            if labels is not None:
+                for group, axis, piece in self._sources.get(node, []):
+                    self._add_moments(f"{group.id} {node.name}", value, axis, piece, labels)
+
+        watched = {*self._receivers, *self._by_source, *self._sources}
+        observe(self.coupling.program, inputs, watched, visit)
+
+    def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
+        """Mean l-`order` norm of each unit's producing weights."""
+        norms = []
+        for piece in group.of_role("producer"):
+            weight = self._tensors[piece.tensor].double().movedim(piece.axis, 0).flatten(1)
+            per_index = torch.linalg.vector_norm(weight, order, dim=1).numpy()
+            norms.append(per_index[piece.indices].mean(1))
+        return np.asarray(np.mean(norms, axis=0), dtype=np.float64)
+
+    def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean F over the values in which the group is read; None without labels."""
+        found = self._analysis(group)
+        return None if found is None else found[0]
+
+    def p_value(self, group: Group) -> NDArray[np.float64] | None:
+        """Smallest p-value over the values in which the group is read; None without labels."""
+        found = self._analysis(group)
+        return None if found is None else found[1]
+
+    def elimination(self, group: Group) -> NDArray[np.float64] | None:
+        """Harm at which greedy elimination removes each unit; None without data or linear readers."""
+        readers = self._prepared(group)
+        if not readers:
+            return None
+        order, harm = self._eliminated(group, readers)
+        scores = np.empty(group.units)
+        scores[order] = np.append(harm[1:], np.inf)
+        # The last unit is never removed; any score above the others says so.
+        scores[order[-1]] = (harm[-1] if len(harm) > 1 else 0.0) * 1.01 + 1e-12
+        return scores
+
+    def random(self, group: Group) -> NDArray[np.float64]:
+        """Uniform numbers that depend on the seed and the group's name only."""
+        return np.random.default_rng([self.seed, zlib.crc32(group.id.encode())]).random(group.units)
+
+    def harm(
+        self, group: Group, scores: NDArray[np.float64], order: list[int]
+    ) -> NDArray[np.float64]:
+        """Cumulative harm along an order: refit error with data, share of squared score without."""
+        readers = self._prepared(group)
+        if readers:
+            greedy, curve = self._greedy.get(group.id, (None, None))
+            if greedy == order and curve is not None:
+                return curve
+            return eliminate(readers, group.units, order)[1]
+        squares = np.square(np.abs(scores[order]))
+        total = float(squares.sum()) or 1.0
+        return np.concatenate([[0.0], np.cumsum(squares)[:-1] / total])
+
+    def _eliminated(
+        self, group: Group, readers: list[Reader]
+    ) -> tuple[list[int], NDArray[np.float64]]:
+        if group.id not in self._greedy:
+            self._greedy[group.id] = eliminate(readers, group.units)
+        return self._greedy[group.id]
+
+    def _prepared(self, group: Group) -> list[Reader]:
+        """The group's linear readers with their moments inverted; empty without data."""
+        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
+        return [
+            self._reader(one, pieces[one.weight])
+            for one in self._readers[group.id]
+            if one.weight in self._grams
+        ]
+
+    def _reader(self, one: Consumer, piece: Slice) -> Reader:
+        gram = self._grams[one.weight]
+        covariance = gram.covariance(centred=one.has_intercept)
+        weight = self._tensors[one.weight].double()
+        kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
+        scaled = weight.flatten(1).T * output_scale(one, self._tensors)
+        spread = float(self._variances[one.receiver].covariance(centred=True).sum()) or 1.0
+        columns = (piece.indices[:, :, None] * kernel + np.arange(kernel)).reshape(len(piece.indices), -1)
+        return Reader(
+            inverse=torch.linalg.inv(ridged(covariance, RIDGE)),
+            weight=scaled / spread**0.5,
+            columns=torch.from_numpy(columns),
+        )
+
+    def _add_gram(self, one: Consumer, source: Tensor) -> None:
+        rows = sample_rows(patches(one.node, source), _ROWS, self._random)
+        self._grams.setdefault(one.weight, Gram(rows.shape[1])).add(rows)
+
+    def _add_variance(self, node: Node, value: Tensor) -> None:
+        # Linear outputs have channels last, convolutions second.
+        channels = value if value.ndim <= 3 else value.movedim(1, -1)
+        rows = channels.reshape(-1, channels.shape[-1])
+        self._variances.setdefault(node, _Variance(rows.shape[1])).add(rows)
+
+    def _add_moments(
+        self, key: str, value: Tensor, axis: int, piece: Slice, labels: NDArray[np.int64]
+    ) -> None:
+        others = [other for other in range(1, value.ndim) if other != axis]
+        means = value.mean(others) if others else value
+        per_unit = means.double().numpy()[:, piece.indices].mean(2)
+        batch = ClassMoments.of(per_unit, labels, self.classes)
+        before = self._moments.get(key)
+        self._moments[key] = batch if before is None else before.merge(batch)
+
+    def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        if group.id not in self._anova:
+            found = [m.anova() for key, m in self._moments.items() if key.split(" ")[0] == group.id]
+            if not found:
+                return None
+            f = np.mean([np.nan_to_num(f, posinf=1e12) for f, _ in found], axis=0)
+            self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
+        return self._anova[group.id]
+
+    def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Slice]]]:
+        """The values in which each group is read, with the axis and positions of its units."""
+        found: dict[Node, list[tuple[Group, int, Slice]]] = {}
+        seen = set()
+        for group in self.groups:
+            pieces = {(piece.tensor, piece.axis): piece for piece in group.of_role("consumer")}
+            for reading in self.coupling.consumptions:
+                piece = pieces.get((reading.tensor, reading.axis))
+                if piece is None or (group.id, reading.source) in seen:
+                    continue
+                size = tensor_shape(reading.source.meta["val"])[reading.input_axis]
+                width = self._tensors[reading.tensor].shape[reading.axis]
+                if size == width:  # grouped readers see positions, not channels
+                    seen.add((group.id, reading.source))
+                    found.setdefault(reading.source, []).append((group, reading.input_axis, piece))
+        return found
+
+
+class _Variance(Gram):
+    """Only the diagonal of the product sum: total variance needs no more."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__(0)
+        self.sum = torch.zeros(columns, dtype=torch.float64)
+        self.product = torch.zeros(columns, dtype=torch.float64)
+
+    def add(self, rows: Tensor) -> None:
+        self.count += len(rows)
+        self.sum += rows.sum(0).double()
+        self.product += rows.square().sum(0).double()
+
+    def covariance(self, *, centred: bool) -> Tensor:
+        second = self.product / self.count
+        return second - self.mean.square() if centred else second
+
+
+def _significant(p_value: NDArray[np.float64]) -> int:
+    from statsmodels.stats.multitest import multipletests
+
+    return int(multipletests(p_value, alpha=_FDR, method="fdr_bh")[0].sum())
+
+
+def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Nine significant digits: enough to rank by, and readable in the document."""
+    return tuple(float(f"{value:.9g}") for value in np.nan_to_num(values, posinf=1e12).tolist())
