@@ -24,32 +24,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.generic]
 
 
-class Progress(Protocol):
-    """Told how far a stage is; the CLI draws bars, tests and libraries ignore it."""
-
-    def start(self, stage: str, steps: int | None = None) -> None:
-        """A stage begins; `steps` is None while its length is unknown."""
-
-    def advance(self, steps: int = 1) -> None:
-        """Some steps of the current stage are done."""
-
-    def finish(self) -> None:
-        """The current stage is done."""
-
-
-class Silent:
-    """The Progress that shows nothing."""
-
-    def start(self, stage: str, steps: int | None = None) -> None:
-        """Ignore."""
-
-    def advance(self, steps: int = 1) -> None:
-        """Ignore."""
-
-    def finish(self) -> None:
-        """Ignore."""
-
-
 class Dataset(Protocol):
     """Opens a source of labelled images.
 
@@ -108,6 +82,10 @@ class Quantizer(Protocol):
 class Session(Protocol):
     """A loaded artifact, ready to answer."""
 
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Sizes of the input; None where any size fits."""
+
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for a batch of inputs of any size."""
 
@@ -135,9 +113,7 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Exporter",
-    "Progress",
     "Quantizer",
     "Runtime",
     "Session",
-    "Silent",
 ]

@@ -30,9 +30,7 @@ def find(family: Family, name: str) -> type[Any]:
     """
     matches = [point for point in _points(family) if point.name == name]
     if not matches:
-        raise PluginError(
-            f"unknown {_singular(family)} '{name}'", hint=did_you_mean(name, names(family))
-        )
+        raise PluginError(f"unknown {_singular(family)} '{name}'", hint=did_you_mean(name, names(family)))
     if len({point.value for point in matches}) > 1:
         owners = " and ".join(sorted(_owner(point) for point in matches))
         raise PluginError(

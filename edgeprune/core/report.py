@@ -74,6 +74,27 @@ class Verdict(Document):
     why: str = Field(default="", description="what failed, when it did")
 
 
+class Delivery(Document):
+    """Files written by a stage, and why others could not be."""
+
+    artifacts: tuple[Artifact, ...]
+    failed: dict[str, str] = Field(default_factory=dict)
+
+
+class Judgement(Document):
+    """Everything `verify` found."""
+
+    quality: Qualities
+    verdicts: tuple[Verdict, ...]
+
+
+class Latencies(Document):
+    """Everything `profile` measured, in the artifacts' order."""
+
+    device: Device
+    latencies: tuple[Latency, ...]
+
+
 class DeliveredArtifact(Artifact):
     """An artifact with everything that is known about it."""
 
@@ -135,6 +156,7 @@ class Report(Document):
     taken_at: str = Field(description="UTC, ISO 8601")
     device: Device = Field(description="the machine this run was made on")
     data: str | None
+    labels: tuple[str, ...] = Field(default=(), description="class names in output order")
     images: ImageCounts | None
     criterion: str
     budget: str
@@ -147,3 +169,7 @@ class Report(Document):
     artifacts: tuple[DeliveredArtifact, ...]
     warnings: tuple[str, ...] = ()
     timing_s: dict[str, float] = Field(description="wall time per stage, seconds")
+
+    def failures(self) -> list[str]:
+        """Promises that were not met, one line each."""
+        return [f"{one.path}: {one.why}" for one in self.artifacts if not one.passed]

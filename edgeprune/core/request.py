@@ -32,11 +32,16 @@ class Budget(Document):
 
 
 class Images(Document):
-    """How many images each purpose gets; None for test means the dataset's whole test set."""
+    """How many images each purpose gets; None leaves it to the size of the dataset."""
 
-    calibration: int = Field(default=2000, gt=0)
-    selection: int = Field(default=500, gt=0)
-    test: int | None = Field(default=None, gt=0)
+    calibration: int | None = Field(default=None, gt=0, description="default: 2000, or 60 %")
+    selection: int | None = Field(default=None, gt=0, description="default: 500, or 15 %")
+    test: int | None = Field(default=None, gt=0, description="default: all test images")
+
+    def counts(self, pool: int) -> tuple[int, int]:
+        """Calibration and selection images to draw from a pool of that size."""
+        calibration = self.calibration or max(1, min(2000, pool * 60 // 100))
+        return calibration, self.selection or max(1, min(500, pool * 15 // 100))
 
 
 class Request(Document):
@@ -46,8 +51,11 @@ class Request(Document):
     model: str | None
     model_sha256: str
     arch: str | None = None
+    arch_base: str = Field(default="", description="folder relative architecture paths start at")
     input: tuple[int, ...] | None = None
     data: str | None = None
+    data_base: str = Field(default="", description="folder relative data paths start at")
+    labels: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
     target: str
     budget: Budget

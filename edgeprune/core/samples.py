@@ -91,11 +91,13 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Splits:
-    """Three disjoint sets of images: to calibrate on, to choose by, and to report with."""
+    """Disjoint sets of images: to calibrate on, to choose by, and to report with."""
 
     calibration: Split
     selection: Split
     test: Split
+    training: Split
+    """Everything that may be trained on: the pool without selection and test, calibration included."""
     classes: int
 
 
@@ -142,7 +144,9 @@ def draw_splits(
         final, source = _stratified_order(pools.test, seed), pools.test
     else:
         final, source = order[calibration + selection :], train
+    rest = order[calibration + selection :] if pools.test is not None else order[:0]
     return Splits(
+        training=Split(train, np.concatenate([first, rest]), preprocess),
         calibration=Split(train, first, preprocess),
         selection=Split(train, second, preprocess),
         test=Split(source, final if test is None else final[:test], preprocess),

@@ -24,15 +24,12 @@ def format_shape(shape: tuple[int, ...]) -> str:
     return "x".join(str(size) for size in shape)
 
 
-def parse_amount(text: str, whole: int, *, option: str) -> int:
-    """A count ('20M', '1500k', '1234') or a share of `whole` ('50%'), as a count."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg%]?)", text.strip().lower())
-    if not match:
-        raise RequestError(
-            f"{option} '{text}' is not an amount", hint="write a count (20M, 1500k) or a share (50%)"
-        )
-    number, suffix = float(match[1]), match[2]
-    return int(number / 100 * whole) if suffix == "%" else int(number * _SUFFIXES[suffix])
+def parse_count(text: str, *, option: str) -> int:
+    """A count as people write it: '60M', '1500k', '1234'."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)", text.strip().lower())
+    if not match or float(match[1]) == 0:
+        raise RequestError(f"{option} '{text}' is not a count", hint="write it like 60M, 1500k or 1234")
+    return int(float(match[1]) * _SUFFIXES[match[2]])
 
 
 def format_count(count: float) -> str:

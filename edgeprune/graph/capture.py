@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import re
 import traceback
@@ -17,6 +18,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 
 from edgeprune.core.errors import ModelError
+from edgeprune.core.files import written_whole
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
 _TRACE_BATCH = 5
@@ -60,13 +62,19 @@ class Program:
         """A fresh torch.export program of the present weights and widths."""
         return _export(self.module, self.input_size)
 
-    def save(self, path: Path) -> None:
-        """Write a `.pt2` that loads without the user's class and names none of the user's folders."""
+    def save(self, path: Path, *, sources: bool = False) -> None:
+        """Write a `.pt2` that loads without the user's class, whole or not at all.
+
+        The user's source lines, which hold absolute paths, are only written with `sources`.
+        """
         exported = self.exported()
-        for node in exported.graph.nodes:
+        for node in exported.graph.nodes if not sources else ():
             for key in ("stack_trace", "source_fn_stack", "from_node", "custom"):
                 node.meta.pop(key, None)
-        torch.export.save(exported, path)
+        buffer = io.BytesIO()
+        torch.export.save(exported, buffer)
+        with written_whole(path) as scratch:
+            scratch.write_bytes(buffer.getbuffer())
 
     def fingerprint(self) -> str:
         """A hash of operators, wiring and parameter shapes, whatever the weights are."""
@@ -145,13 +153,14 @@ def rebuild(program: Program, tensors: Mapping[str, Tensor]) -> GraphModule:
     if output is not None:
         graph.output(output[0] if isinstance(output, tuple) else output)
     graph.set_codegen(program.graph._codegen)
-    parameters = dict(program.module.named_parameters())
-    root = {
-        name: nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
-        if name in parameters
-        else tensor
+    parameters = dict(program.module.named_parameters(remove_duplicate=False))
+    # Tied parameters are one tensor under several names, and stay one.
+    tied = {
+        id(tensor): nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
         for name, tensor in tensors.items()
+        if name in parameters
     }
+    root = {name: tied.get(id(tensor), tensor) for name, tensor in tensors.items()}
     return GraphModule(root, graph, "Captured")
 
 
@@ -251,7 +260,8 @@ def _functional(module: GraphModule) -> GraphModule:
         if any(order[user] > order[node] for alias in aliases for user in alias.users):
             continue
         node.target = twin
-        changed.replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+        later = {user for user in changed.users if order[user] > order[node]}
+        changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
     module.graph.lint()
     module.recompile()
     return module

@@ -18,6 +18,9 @@ TOLERANCE = 1e-9
 """Largest relative output difference in float64; rounding stays three orders of magnitude below."""
 INPUTS = 2
 
+# A wrong cut surfaces as whatever meets it first: a rewrite, the graph's own check, an operator.
+_SURGERY_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AssertionError)
+
 Shrink = Callable[[Coupling, tuple[Cut, ...]], Program]
 
 
@@ -39,42 +42,45 @@ def prove(coupling: Coupling, cuts: tuple[Cut, ...], *, operate: Shrink = shrink
     refused: dict[str, str] = {}
     while True:
         remaining = tuple(cut for cut in cuts if cut.group not in refused)
-        why, error = _failure(coupling, remaining, operate)
-        if why is None:
-            return Proven(operate(coupling, remaining), remaining, error, refused)
+        answer = _attempt(coupling, remaining, operate)
+        if isinstance(answer, _Passed):
+            return Proven(answer.program, remaining, answer.relative_error, refused)
+        assert remaining, f"a copy without any cut fails: {answer}"
         found = _culprits(coupling, remaining, operate)
         # Cuts that fail only together are all refused: what cannot be proven is not done.
-        refused |= found or dict.fromkeys((cut.group for cut in remaining), why)
+        refused |= found or dict.fromkeys((cut.group for cut in remaining), answer)
 
 
-def relative_error(coupling: Coupling, cuts: tuple[Cut, ...], *, operate: Shrink = shrink) -> float:
-    """Largest output difference in float64, over the largest silenced output."""
+@dataclass(frozen=True, slots=True)
+class _Passed:
+    program: Program
+    relative_error: float
+
+
+def _attempt(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> _Passed | str:
+    """The shrunk program if it answers like the silenced original, else why not."""
     example = coupling.program.example(INPUTS, dtype=torch.float64)
     silenced = _double(coupling.program, _silenced(coupling, cuts)).run(example)
-    shrunk_program = operate(coupling, cuts)
-    shrunk = _double(shrunk_program, shrunk_program.tensors()).run(example)
-    if shrunk.shape != silenced.shape:
-        return float("inf")
-    scale = float(silenced.abs().max()) or 1.0
-    return float((shrunk - silenced).abs().max()) / scale
-
-
-def _failure(
-    coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink
-) -> tuple[str | None, float]:
     try:
-        error = relative_error(coupling, cuts, operate=operate)
-    except RuntimeError as problem:  # a wrong shape surfaces as whatever operator meets it first
-        return f"the shrunk network does not run: {str(problem).splitlines()[0]}", float("inf")
+        program = operate(coupling, cuts)
+        shrunk = _double(program, program.tensors()).run(example)
+    except _SURGERY_ERRORS as problem:
+        first_line = next(iter(str(problem).splitlines()), type(problem).__name__)
+        return f"the shrunk network does not run: {first_line}"
+    if shrunk.shape != silenced.shape:
+        return f"its answers have shape {tuple(shrunk.shape)}, not {tuple(silenced.shape)}"
+    scale = float(silenced.abs().max()) or 1.0
+    error = float((shrunk - silenced).abs().max()) / scale
+    # Written so that NaN fails.
     if not error <= TOLERANCE:
-        return f"its answers differ by {error:.1e} (relative, float64)", error
-    return None, error
+        return f"its answers differ by {error:.1e} (relative, float64)"
+    return _Passed(program, error)
 
 
 def _culprits(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> dict[str, str]:
     """The single groups that fail, by halving."""
-    why, _ = _failure(coupling, cuts, operate)
-    if why is None:
+    why = _attempt(coupling, cuts, operate)
+    if isinstance(why, _Passed):
         return {}
     if len(cuts) == 1:
         return {cuts[0].group: why}
@@ -95,8 +101,9 @@ def _silenced(coupling: Coupling, cuts: tuple[Cut, ...]) -> dict[str, Tensor]:
 
 
 def _double(program: Program, tensors: dict[str, Tensor]) -> Program:
-    wide = {
-        name: tensor.detach().double() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
+    done = {
+        id(tensor): tensor.detach().double() if tensor.is_floating_point() else tensor
+        for tensor in tensors.values()
     }
+    wide = {name: done[id(tensor)] for name, tensor in tensors.items()}
     return Program(rebuild(program, wide), program.input_size)

@@ -14,7 +14,7 @@ from torch.fx import Node
 from edgeprune.core.plan import Cost
 from edgeprune.graph.capture import Program, single_sizes
 from edgeprune.graph.couple import Coupling, operator_name
-from edgeprune.graph.flow import Axes, Labels, Narrowed
+from edgeprune.graph.flow import Labels, Narrowed
 
 
 def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
@@ -36,7 +36,8 @@ class CostModel:
     """MACs and parameters as sums of products of widths, fast enough to ask thousands of times."""
 
     def __init__(self, coupling: Coupling) -> None:
-        self._macs = _Products([_macs_term(coupling, node) for node in coupling.program.graph.nodes])
+        nodes = coupling.program.graph.nodes
+        self._macs = _Products([term for node in nodes for term in _macs_terms(coupling, node)])
         parameters = dict(coupling.program.module.named_parameters())
         unique = {id(parameters[name]): name for name in coupling.tensors if name in parameters}
         self._parameters = _Products([_Term(1, list(coupling.tensors[name])) for name in unique.values()])
@@ -84,58 +85,38 @@ class _Products:
         )
 
 
-def _macs_term(coupling: Coupling, node: Node) -> _Term:
+def _macs_terms(coupling: Coupling, node: Node) -> list[_Term]:
     """Output elements times the length of the sum behind each of them."""
     operator = operator_name(node)
-    value = node.meta.get("val")
-    if not isinstance(value, Tensor):
-        return _Term(0, [])
+    if not isinstance(node.meta.get("val"), Tensor):
+        return []
     if operator.startswith("aten.conv_transpose"):
-        return _of_source(coupling, node, weight_axes=slice(1, None))
+        return [_product([*_sized(coupling, node.args[0]), *_sized(coupling, node.args[1])[1:]])]
     if operator.startswith(("aten.conv", "aten.linear.")):
-        return _of_output(coupling, node, value)
+        return [_product([*_sized(coupling, node), *_sized(coupling, node.args[1])[1:]])]
     if operator in {"aten.matmul.default", "aten.bmm.default", "aten.mm.default"}:
-        first = node.args[0]
-        assert isinstance(first, Node)
-        return _Term(math.prod(single_sizes(value)) * single_sizes(first.meta["val"])[-1], [])
+        return [_product([*_sized(coupling, node), _sized(coupling, node.args[0])[-1]])]
     if operator == "aten.scaled_dot_product_attention.default":
-        query, key, result = node.args[0], node.args[1], single_sizes(value)
-        assert isinstance(query, Node)
-        assert isinstance(key, Node)
-        width, length = single_sizes(query.meta["val"])[-1], single_sizes(key.meta["val"])[-2]
-        return _Term(math.prod(result[:-1]) * length * (width + result[-1]), [])
-    return _Term(0, [])
+        query, key, result = (_sized(coupling, one) for one in (node.args[0], node.args[1], node))
+        scores = [*result[:-1], key[-2]]
+        return [_product([*scores, query[-1]]), _product([*scores, result[-1]])]
+    return []
 
 
-def _of_output(coupling: Coupling, node: Node, value: Tensor) -> _Term:
-    weight = node.args[1]
-    assert isinstance(weight, Node)
+_Sized = tuple[Labels | None, int]
+"""One axis: its labels if it may be cut, and its size."""
+
+
+def _sized(coupling: Coupling, node: object) -> list[_Sized]:
+    assert isinstance(node, Node)
     axes = coupling.axes[node.name]
     assert isinstance(axes, tuple)
-    return _term(axes, single_sizes(value), _weight_axes(coupling, weight)[1:], weight, 1)
+    return list(zip(axes, single_sizes(node.meta["val"]), strict=True))
 
 
-def _of_source(coupling: Coupling, node: Node, weight_axes: slice) -> _Term:
-    source, weight = node.args[0], node.args[1]
-    assert isinstance(source, Node)
-    assert isinstance(weight, Node)
-    axes = coupling.axes[source.name]
-    assert isinstance(axes, tuple)
-    own = _weight_axes(coupling, weight)[weight_axes]
-    return _term(axes, single_sizes(source.meta["val"]), own, weight, 1)
-
-
-def _term(axes: Axes, sizes: tuple[int, ...], weight_axes: Axes, weight: Node, first: int) -> _Term:
-    weight_sizes = single_sizes(weight.meta["val"])[first:]
-    both = [*zip(axes, sizes, strict=True), *zip(weight_axes, weight_sizes, strict=True)]
-    fixed = math.prod(size for labels, size in both if labels is None)
-    return _Term(fixed, [labels for labels, _ in both if labels is not None])
-
-
-def _weight_axes(coupling: Coupling, weight: Node) -> Axes:
-    axes = coupling.axes[weight.name]
-    assert isinstance(axes, tuple)
-    return axes
+def _product(axes: list[_Sized]) -> _Term:
+    fixed = math.prod(size for labels, size in axes if labels is None)
+    return _Term(fixed, [labels for labels, _ in axes if labels is not None])
 
 
 def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
@@ -173,9 +154,7 @@ def _value_bytes(node: Node, narrowed: Narrowed) -> int:
         return 0  # parts of a divided value are views: the value itself is counted
     if node.target in _VIEWS:
         return 0
-    sizes = [
-        narrowed.count(labels, size) for labels, size in zip(axes, single_sizes(value), strict=True)
-    ]
+    sizes = [narrowed.count(labels, size) for labels, size in zip(axes, single_sizes(value), strict=True)]
     return math.prod(sizes) * value.element_size()
 
 

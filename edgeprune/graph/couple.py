@@ -120,8 +120,10 @@ def operator_name(node: Node) -> str:
     target = node.target
     if isinstance(target, str):
         return target
-    return str(target) if not hasattr(target, "__module__") or "aten" in str(target) else (
-        f"{target.__module__}.{target.__name__}"
+    return (
+        str(target)
+        if not hasattr(target, "__module__") or "aten" in str(target)
+        else (f"{target.__module__}.{target.__name__}")
     )
 
 
@@ -190,9 +192,7 @@ def _form_groups(
     return tuple(groups), unit_classes
 
 
-def _positions(
-    flow: Flow, class_of: NDArray[np.int64]
-) -> dict[int, dict[tuple[str, int], Labels]]:
+def _positions(flow: Flow, class_of: NDArray[np.int64]) -> dict[int, dict[tuple[str, int], Labels]]:
     """For every class the parameter axes it lives in, and its positions there."""
     found: dict[int, dict[tuple[str, int], Labels]] = {}
     for tensor, axes in flow.tensors.items():

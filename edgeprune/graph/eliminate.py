@@ -69,7 +69,8 @@ class _Remainder:
         columns = self._columns[units]
         blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
         weights = self._weight[columns]
-        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+        each: Tensor = (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+        return each
 
     def remove(self, unit: int) -> None:
         columns = self._columns[unit]

@@ -16,6 +16,9 @@ Labels = NDArray[np.int64]
 # One entry per axis: its labels, or None for an axis that is never cut (batch, height, time, ...).
 Axes = tuple[Labels | None, ...]
 
+COMPUTED_WEIGHT = "read by a weight that is itself computed"
+PLAIN_WEIGHT = "store the weight as a plain parameter"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Consumption:
@@ -87,8 +90,7 @@ class Flow:
         assert isinstance(weight, Node)
         assert isinstance(source, Node)
         if weight.op != "get_attr":
-            why = "read by a weight that is itself computed"
-            self.lock(node, self.of(source)[input_axis], why, "store the weight as a plain parameter")
+            self.lock(node, self.of(source)[input_axis], COMPUTED_WEIGHT, PLAIN_WEIGHT)
             return
         self.play(weight, axis, "consumer")
         name = str(weight.target)

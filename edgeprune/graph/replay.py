@@ -45,10 +45,8 @@ class Replay:
     def __init__(self, program: Program, batches: Sequence[Tensor], pinned: Iterable[Node]) -> None:
         self._program = program
         self._batches = list(batches)
-        self._waiting = [node for node in program.graph.nodes if node.op != "output"]
-        self._readers = Counter(
-            value for node in program.graph.nodes for value in node.all_input_nodes
-        )
+        self._waiting: list[Node] = [node for node in program.graph.nodes if node.op != "output"]
+        self._readers = Counter(value for node in program.graph.nodes for value in node.all_input_nodes)
         self._readers.update(pinned)
         self._values: dict[Node, list[Any]] = {}
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.core.plan import Plan
-from edgeprune.core.protocols import Progress, Silent
+from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
@@ -27,7 +28,7 @@ from edgeprune.graph.gram import Gram, ridged, sample_rows
 from edgeprune.graph.replay import Replay
 
 _BATCH = 100
-_ROWS = 25_600
+_ROWS = 12_800
 _MEMORY = 1.2e9
 """Bytes that the values of both networks may take while they are compared."""
 _DEAD = 1e-6
@@ -57,7 +58,7 @@ def compensate(
     before = _divergence(original, shrunk, selection)
     saved = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
     batches = [torch.from_numpy(inputs) for inputs, _ in images.batches(_BATCH)]
-    _refit_all(original, shrunk, readers, batches, seed, progress)
+    _refit_all(original, shrunk, readers, _kept_outputs(coupling, plan, readers), batches, seed, progress)
     after = _divergence(original, shrunk, selection)
     kept = after < before
     if not kept:
@@ -76,12 +77,26 @@ def _affected(coupling: Coupling, plan: Plan) -> list[Consumer]:
     """Layers that read a group which was cut."""
     cut = {cut.group for cut in plan.cuts}
     read = {
-        piece.tensor
-        for group in coupling.groups
-        if group.id in cut
-        for piece in group.of_role("consumer")
+        piece.tensor for group in coupling.groups if group.id in cut for piece in group.of_role("consumer")
     }
     return [one for one in consumers(coupling) if one.weight in read]
+
+
+def _kept_outputs(coupling: Coupling, plan: Plan, readers: Sequence[Consumer]) -> dict[Node, Tensor | None]:
+    """For each layer the output channels that stay; None when all do."""
+    narrowed = coupling.narrowed(plan.cuts)
+    kept: dict[Node, Tensor | None] = {}
+    for one in readers:
+        axes = narrowed.axes[one.node.name]
+        labels = axes[_channel_axis(one)]
+        assert isinstance(labels, np.ndarray)
+        stays = narrowed.kept[labels]
+        kept[one.node] = None if stays.all() else torch.from_numpy(np.flatnonzero(stays))
+    return kept
+
+
+def _channel_axis(one: Consumer) -> int:
+    return 1 if one.node.meta["val"].ndim > 3 else -1
 
 
 def _affordable(coupling: Coupling, images: int) -> int:
@@ -94,6 +109,7 @@ def _refit_all(
     original: Program,
     shrunk: Program,
     readers: Sequence[Consumer],
+    kept: dict[Node, Tensor | None],
     batches: list[Tensor],
     seed: int,
     progress: Progress,
@@ -109,7 +125,7 @@ def _refit_all(
         source = twins[one.source.name]
         present.run_to(source)
         reference.run_to(one.receiver)
-        target = _targets(one, reference, present, twins, position)
+        target = _targets(one, reference, present, twins, position, kept[one.node])
         _refit(one, shrunk, present.value(source), target, random)
         present.release(source)
         reference.release(one.receiver)
@@ -124,9 +140,16 @@ def _targets(
     present: Replay,
     twins: dict[str, Node],
     position: dict[Node, int],
+    kept: Tensor | None,
 ) -> list[Tensor]:
     """What the layer (after its batch norm) should answer, drift of the stream included."""
-    wanted = reference.value(one.receiver)
+
+    def original(node: Node) -> list[Tensor]:
+        values = reference.value(node)
+        axis = _channel_axis(one)
+        return values if kept is None else [value.index_select(axis, kept) for value in values]
+
+    wanted = original(one.receiver)
     if one.total is None or one.partner is None:
         return wanted
     partner = twins[one.partner.name]
@@ -135,7 +158,7 @@ def _targets(
     if present.has(partner):
         return [total - other for total, other in zip(wanted, present.value(partner), strict=True)]
     # The other branch is computed later: it will correct its own share when its turn comes.
-    return [total - other for total, other in zip(wanted, reference.value(one.partner), strict=True)]
+    return [total - other for total, other in zip(wanted, original(one.partner), strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +210,9 @@ def _moments(
     single = present.float()
     for source, target in zip(sources, targets, strict=True):
         rows = patches(one.node, source)
-        wanted = target.flatten(2).transpose(1, 2) if target.ndim > 3 else target.reshape(len(target), -1, out)
+        wanted = (
+            target.flatten(2).transpose(1, 2) if target.ndim > 3 else target.reshape(len(target), -1, out)
+        )
         both = sample_rows(torch.cat([rows, wanted], dim=2), _ROWS, random)
         rows, wanted = both[:, :columns], both[:, columns:]
         inputs.add(rows)

@@ -17,10 +17,11 @@ from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
 
 
-def plan(
-    coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0
-) -> Plan:
+def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0) -> Plan:
     """Cut greedily, always the step with the least harm per saved share of what the budget bounds.
+
+    Groups that several layers write to (residual streams) are only cut when the others do not
+    suffice: their refit error says too little about what the stream loses (docs/decisions/0002).
 
     Parameters
     ----------
@@ -70,6 +71,7 @@ class _Search:
         self._screening = screening.groups
         self._classes = coupling.unit_classes
         self._kept = np.ones(int(coupling.class_of.max(initial=-1)) + 1, dtype=bool)
+        self._shared = {name for name, g in self._groups.items() if len(g.of_role("producer")) > 1}
         self._removed = dict.fromkeys(self._groups, 0)
         self._steps = {
             name: _hull(_removals(group, multiple), screening.groups[name])
@@ -91,8 +93,12 @@ class _Search:
     def cheapest(self, bounds: dict[str, int]) -> _Step | None:
         """The step with the least harm per saved share of the bounds not yet met."""
         unmet = {name: self.cost(name) for name, bound in bounds.items() if self.cost(name) > bound}
+        own = self._best([step for step in self._next_steps() if step.group not in self._shared], unmet)
+        return own or self._best([step for step in self._next_steps() if step.group in self._shared], unmet)
+
+    def _best(self, steps: list[_Step], unmet: dict[str, int]) -> _Step | None:
         best: tuple[float, _Step] | None = None
-        for step in self._next_steps():
+        for step in steps:
             before = self._removed[step.group]
             self._set(step.group, step.removed)
             saved = sum((now - self.cost(name)) / now for name, now in unmet.items())
@@ -156,9 +162,7 @@ def _bounds(budget: Budget, macs: int, parameters: int) -> dict[str, int]:
 def _removals(group: Group, multiple: int) -> list[int]:
     """How many units may go so that every producer keeps a multiple of `multiple` channels."""
     width = max(piece.indices.shape[1] for piece in group.of_role("producer"))
-    return [
-        removed for removed in range(1, group.units) if (group.units - removed) * width % multiple == 0
-    ]
+    return [removed for removed in range(1, group.units) if (group.units - removed) * width % multiple == 0]
 
 
 def _hull(removals: list[int], screening: GroupScreening) -> list[int]:

@@ -15,7 +15,8 @@ from torch.fx import Node
 from edgeprune.core.errors import RequestError
 from edgeprune.core.group import Group, Slice
 from edgeprune.core.moments import ClassMoments
-from edgeprune.core.protocols import Criterion, Progress, Silent
+from edgeprune.core.progress import Progress, Silent
+from edgeprune.core.protocols import Criterion
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.capture import tensor_shape
@@ -27,7 +28,7 @@ from edgeprune.graph.replay import observe
 
 _BATCH = 100
 # Rows per layer and batch: enough that the moments are set by the images, not by their positions.
-_ROWS = 12_800
+_ROWS = 3_200
 _FDR = 0.05
 
 
@@ -67,9 +68,7 @@ def screen(
         found[group.id] = _screen_group(group, criterion, evidence)
         progress.advance()
     progress.finish()
-    return Screening(
-        criterion=name, images=0 if calibration is None else len(calibration), groups=found
-    )
+    return Screening(criterion=name, images=0 if calibration is None else len(calibration), groups=found)
 
 
 def _screen_group(group: Group, criterion: Criterion, evidence: _Evidence) -> GroupScreening:
@@ -106,7 +105,9 @@ class _Evidence:
         self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
         readers = {one.weight: one for one in consumers(self.coupling)}
         self._readers = {
-            group.id: [readers[piece.tensor] for piece in group.of_role("consumer") if piece.tensor in readers]
+            group.id: [
+                readers[piece.tensor] for piece in group.of_role("consumer") if piece.tensor in readers
+            ]
             for group in self.groups
         }
         wanted = {one.weight: one for each in self._readers.values() for one in each}
@@ -167,9 +168,7 @@ class _Evidence:
         """Uniform numbers that depend on the seed and the group's name only."""
         return np.random.default_rng([self.seed, zlib.crc32(group.id.encode())]).random(group.units)
 
-    def harm(
-        self, group: Group, scores: NDArray[np.float64], order: list[int]
-    ) -> NDArray[np.float64]:
+    def harm(self, group: Group, scores: NDArray[np.float64], order: list[int]) -> NDArray[np.float64]:
         """Cumulative harm along an order: refit error with data, share of squared score without."""
         readers = self._prepared(group)
         if readers:
@@ -181,9 +180,7 @@ class _Evidence:
         total = float(squares.sum()) or 1.0
         return np.concatenate([[0.0], np.cumsum(squares)[:-1] / total])
 
-    def _eliminated(
-        self, group: Group, readers: list[Reader]
-    ) -> tuple[list[int], NDArray[np.float64]]:
+    def _eliminated(self, group: Group, readers: list[Reader]) -> tuple[list[int], NDArray[np.float64]]:
         if group.id not in self._greedy:
             self._greedy[group.id] = eliminate(readers, group.units)
         return self._greedy[group.id]

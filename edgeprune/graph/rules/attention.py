@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from edgeprune.graph.flow import Axes, Flow, Labels, Rule
+from edgeprune.graph.flow import Axes, Flow, Labels, Rule, unlabelled
 
 _WHY = "summed over by a product of activations"
 
@@ -16,7 +16,7 @@ def product(flow: Flow, node: Node) -> Axes:
     flow.lock(node, second[-2] if len(second) > 1 else second[-1], _WHY)
     if len(first) < 2 or len(second) < 2 or len(first) != len(second):
         flow.lock_all(node, node.all_input_nodes, "a product of tensors with unequal ranks")
-        return (None,) * (max(len(first), len(second)))
+        return unlabelled(node)
     batch = tuple(_meet(flow, node, a, b) for a, b in zip(first[:-2], second[:-2], strict=True))
     return (*batch, first[-2], second[-1])
 

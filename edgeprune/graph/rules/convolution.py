@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule, argument, set_argument, unlabelled
+from edgeprune.graph.flow import (
+    COMPUTED_WEIGHT,
+    PLAIN_WEIGHT,
+    Axes,
+    Flow,
+    Labels,
+    Narrowed,
+    Rule,
+    argument,
+    set_argument,
+    unlabelled,
+)
 
 
 def convolution(flow: Flow, node: Node) -> Axes:
@@ -12,8 +23,11 @@ def convolution(flow: Flow, node: Node) -> Axes:
     source, weight = node.args[0], node.args[1]
     channels, (out, within) = flow.of(source)[1], flow.of(weight)[:2]
     groups = _groups(node)
-    assert out is not None
-    flow.play(weight, 0, "producer")
+    if out is None:
+        return _computed_weight(flow, node)
+    # A plain depthwise convolution makes no new channels: it filters those it is given.
+    depthwise = within is not None and len(within) == 1 and groups == len(out)
+    flow.play(weight, 0, "attached" if depthwise and groups > 1 else "producer")
     if groups == 1:
         flow.equate(node, channels, within)
         flow.consume(node, weight, 1, source, 1)
@@ -32,13 +46,14 @@ def transposed_convolution(flow: Flow, node: Node) -> Axes:
     source, weight = node.args[0], node.args[1]
     channels, (within, out) = flow.of(source)[1], flow.of(weight)[:2]
     groups = argument(node, 6, 1, "groups")
+    if out is None:
+        return _computed_weight(flow, node)
     flow.equate(node, channels, within)
     flow.consume(node, weight, 0, source, 1)
     if groups != 1:
         flow.lock(node, channels, "input of a grouped transposed convolution")
         flow.lock(node, out, "output of a grouped transposed convolution")
         return unlabelled(node)
-    assert out is not None
     flow.play(weight, 1, "producer")
     _attach_bias(flow, node, out)
     return (None, out, *unlabelled(node)[2:])
@@ -48,7 +63,8 @@ def linear(flow: Flow, node: Node) -> Axes:
     """Weight (out, in) on (..., in) gives (..., out)."""
     source, weight = node.args[0], node.args[1]
     axes, (out, within) = flow.of(source), flow.of(weight)
-    assert out is not None
+    if out is None:
+        return _computed_weight(flow, node)
     flow.play(weight, 0, "producer")
     flow.equate(node, axes[-1], within)
     flow.consume(node, weight, 1, source, len(axes) - 1)
@@ -73,6 +89,12 @@ def _groups(node: Node) -> int:
     groups = argument(node, 6, 1, "groups")
     assert isinstance(groups, int)
     return groups
+
+
+def _computed_weight(flow: Flow, node: Node) -> Axes:
+    """A weight whose channels were lost on the way (weight norm, a product): nothing passes."""
+    flow.lock_all(node, node.all_input_nodes, COMPUTED_WEIGHT, PLAIN_WEIGHT)
+    return unlabelled(node)
 
 
 def _couple_depthwise(flow: Flow, node: Node, channels: Labels | None, out: Labels) -> None:

@@ -9,13 +9,17 @@ from edgeprune.graph.flow import Axes, Flow, Labels, Rule
 
 
 def elementwise(flow: Flow, node: Node) -> Axes:
-    """Broadcast as PyTorch does; an operand of size 1 on an axis does not take part there."""
+    """Broadcast as PyTorch does; an operand of size 1 on an axis is needed by all it meets there."""
     shape = shape_of(node)
     operands = [(flow.of(value), shape_of(value)) for value in node.all_input_nodes if _is_tensor(value)]
     result: list[Labels | None] = []
     for axis, size in enumerate(shape):
         back = axis - len(shape)
-        present = [axes[back] for axes, own in operands if -back <= len(own) and own[back] == size]
+        there = [(axes[back], own[back]) for axes, own in operands if -back <= len(own)]
+        present = [labels for labels, own_size in there if own_size == size]
+        for labels, own_size in there:
+            if own_size != size:
+                flow.lock(node, labels, "one index that is repeated for all others")
         result.append(_equate_all(flow, node, present) if present else None)
     return tuple(result)
 
@@ -42,9 +46,7 @@ _BINARY = "add sub mul div maximum minimum pow where eq ne lt le gt ge logical_a
 _OVERLOADS = "default Tensor Scalar Tensor_Scalar Tensor_Tensor self Tensor_mode".split()
 
 RULES = {
-    f"aten.{name}.{overload}": Rule(elementwise)
-    for name in [*_UNARY, *_BINARY]
-    for overload in _OVERLOADS
+    f"aten.{name}.{overload}": Rule(elementwise) for name in [*_UNARY, *_BINARY] for overload in _OVERLOADS
 } | {
     name: Rule(elementwise)
     for name in (

@@ -62,7 +62,7 @@ def pick(flow: Flow, node: Node) -> Axes | list[Axes]:
 
 
 def cut_out(flow: Flow, node: Node) -> Axes:
-    """A slice takes a run of labels; a step other than one fixes the axis."""
+    """A slice takes a run of labels; a step other than one locks them."""
     axes = flow.of(node.args[0])
     axis, start, end, step = _slice_bounds(node)
     labels = axes[axis]
@@ -70,17 +70,16 @@ def cut_out(flow: Flow, node: Node) -> Axes:
         return axes
     if step != 1:
         flow.lock(node, labels, "sliced with a step")
-        return (*axes[:axis], None, *axes[axis + 1 :])
-    return (*axes[:axis], labels[start:end], *axes[axis + 1 :])
+    return (*axes[:axis], labels[start:end:step], *axes[axis + 1 :])
 
 
 def rewrite_cut_out(node: Node, narrowed: Narrowed) -> None:
     """Bounds move by the number of earlier indices that went."""
     source = node.args[0]
     assert isinstance(source, Node)
-    axis, start, end, _ = _slice_bounds(node)
+    axis, start, end, step = _slice_bounds(node)
     labels = narrowed.of(source)[axis]
-    if labels is None:
+    if labels is None or step != 1:
         return
     first = narrowed.count(labels[:start], start)
     last = narrowed.count(labels[:end], len(labels[:end]))
@@ -95,9 +94,7 @@ def select(flow: Flow, node: Node) -> Axes:
     return (*axes[:axis], *axes[axis + 1 :])
 
 
-def _join(
-    flow: Flow, node: Node, parts: list[Node], labels: list[Labels | None], axis: int
-) -> Labels | None:
+def _join(flow: Flow, node: Node, parts: list[Node], labels: list[Labels | None], axis: int) -> Labels | None:
     if all(one is None for one in labels):
         return None
     pieces = []
@@ -129,10 +126,10 @@ def _slice_bounds(node: Node) -> tuple[int, int, int, int]:
     axis = _axis(node, argument(node, 1, 0, "dim"), len(shape))
     start, end = argument(node, 2, 0, "start"), argument(node, 3, None, "end")
     step = argument(node, 4, 1, "step")
-    bounds = slice(
-        start if isinstance(start, int) else 0, end if isinstance(end, int) else None
-    ).indices(shape[axis] or 0)
-    return axis, bounds[0], bounds[1], step if isinstance(step, int) else 0
+    bounds = slice(start if isinstance(start, int) else 0, end if isinstance(end, int) else None).indices(
+        shape[axis] or 0
+    )
+    return axis, bounds[0], bounds[1], step if isinstance(step, int) else 1
 
 
 _DIVIDE = Rule(divide, rewrite_divide)

@@ -44,7 +44,9 @@ _SPATIAL = (
     "upsample_bilinear2d.vec upsample_bicubic2d.vec upsample_nearest2d.default "
     "max_pool2d_with_indices.default"
 ).split()
-_REDUCTIONS = "mean.dim mean.default sum.dim_IntList sum.default amax.default amin.default var.correction".split()
+_REDUCTIONS = (
+    "mean.dim mean.default sum.dim_IntList sum.default amax.default amin.default var.correction".split()
+)
 
 RULES = {f"aten.{name}": Rule(spatial) for name in _SPATIAL} | {
     f"aten.{name}": Rule(reduce) for name in _REDUCTIONS

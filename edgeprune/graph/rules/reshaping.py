@@ -126,6 +126,8 @@ def expand(flow: Flow, node: Node) -> Axes:
         if own >= 0 and before[own] == size:
             result.append(axes[own])
         else:
+            if own >= 0:
+                flow.lock(node, axes[own], "one index that is repeated for all others")
             result.append(None if size is None else flow.fresh(size))
     return tuple(result)
 
@@ -139,8 +141,7 @@ def _sizes(node: Node) -> tuple[int, ...]:
     value = node.meta["val"]
     at_one = single_sizes(value)
     return tuple(
-        size * (1 if isinstance(own, int) else _BATCH)
-        for own, size in zip(value.shape, at_one, strict=True)
+        size * (1 if isinstance(own, int) else _BATCH) for own, size in zip(value.shape, at_one, strict=True)
     )
 
 
@@ -184,9 +185,7 @@ def _merge(flow: Flow, node: Node, axes: Axes, shape: Shape, taken: list[int]) -
     return labels.ravel()
 
 
-def _split(
-    flow: Flow, node: Node, labels: Labels | None, sizes: list[int]
-) -> tuple[int, Labels]:
+def _split(flow: Flow, node: Node, labels: Labels | None, sizes: list[int]) -> tuple[int, Labels]:
     """Split one axis: the longest part carries the labels, equal along the other parts."""
     assert labels is not None
     block = labels.reshape(sizes)

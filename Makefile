@@ -1,0 +1,45 @@
+# CI and people call these targets and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: install demo test lint bench bench-main clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The main job on the embedded example: handwritten digits, nothing to download.
+demo: install
+	$(BIN)/edgeprune compress models/digits/digits.pt --target x86-64 --speedup 2
+
+test: install lint
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A second environment with tflite-runtime, which needs numpy < 2; the tests that use it skip without.
+tflite-runtime: $(VENV)-tflite/.installed
+
+$(VENV)-tflite/.installed: tests/device/requirements-tflite-runtime.txt
+	$(PYTHON) -m venv $(VENV)-tflite
+	$(VENV)-tflite/bin/pip install --quiet --requirement tests/device/requirements-tflite-runtime.txt
+	touch $@
+
+bench: bench-main
+
+# The tables of docs/benchmarks.md; needs ../shared/data or $$EDGEPRUNE_DATA, takes about half an hour.
+bench-main: install
+	$(BIN)/python benchmarks/main.py
+
+clean:
+	rm -rf $(VENV) $(VENV)-tflite runs

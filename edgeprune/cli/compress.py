@@ -1,0 +1,105 @@
+"""`edgeprune compress`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeprune.cli import options
+from edgeprune.cli.progress import progress_for
+from edgeprune.core.errors import GateError, Interrupted, RequestError, did_you_mean
+from edgeprune.core.units import parse_count, parse_shape
+
+
+def compress(
+    model: options.ModelFile,
+    target: options.Target,
+    arch: options.Arch = None,
+    input: options.Input = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled images: npz:FILE, folder:DIR, torchvision:CIFAR10?root=DIR, sklearn:digits "
+            "or package.module:factory."
+        ),
+    ] = None,
+    speedup: Annotated[
+        float | None,
+        typer.Option(help="Multiply-accumulates before / after, at least; 2 when no budget is given."),
+    ] = None,
+    macs: Annotated[str | None, typer.Option(help="Multiply-accumulates after, at most: 60M.")] = None,
+    params: Annotated[str | None, typer.Option(help="Parameters after, at most: 250k.")] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(help="How units are ranked: screening, refit, l2, l1, random (see the docs)."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Calibration images; default 2000, or 60 % of the data.")
+    ] = None,
+    test_images: Annotated[int | None, typer.Option(min=1, help="Test images; default all.")] = None,
+    epochs: Annotated[int, typer.Option(min=0, help="Epochs of training afterwards.")] = 0,
+    format: Annotated[
+        list[str] | None, typer.Option(help="File format, repeatable: onnx, tflite; default all.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/MODEL-TARGET.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    trust_pickle: options.TrustPickle = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Prune, export, quantize, verify and measure a trained model for a device."""
+    if speedup is not None and speedup <= 1:
+        raise RequestError(f"--speedup {speedup:g} asks for nothing", hint="give a number above 1")
+
+    from edgeprune.core.registry import names
+    from edgeprune.core.request import Budget, Images
+    from edgeprune.core.target import find_target
+
+    budget = Budget(
+        speedup=speedup,
+        macs=parse_count(macs, option="--macs") if macs else None,
+        parameters=parse_count(params, option="--params") if params else None,
+    )
+    for one in format or []:
+        if one not in names("exporters"):
+            raise RequestError(f"unknown format '{one}'", hint=did_you_mean(one, names("exporters")))
+    chosen = find_target(target)
+    size = parse_shape(input) if input else None
+
+    from edgeprune.cli import render
+    from edgeprune.pipeline import compress as run
+
+    with progress_for(quiet=quiet) as progress:
+        try:
+            report = run(
+                model,
+                target=chosen,
+                arch=arch,
+                input=size,
+                data=data,
+                budget=budget,
+                criterion=criterion,
+                images=Images(calibration=images, test=test_images),
+                epochs=epochs,
+                formats=tuple(format or ()),  # type: ignore[arg-type]
+                out=out,
+                seed=seed,
+                trust_pickle=trust_pickle,
+                progress=progress,
+            )
+        except KeyboardInterrupt as stop:
+            raise Interrupted(
+                "interrupted", hint="the same command goes on after the last finished stage"
+            ) from stop
+    if json:
+        print(report.to_json())
+    elif not quiet:
+        render.report(report, folder=out or Path("runs") / f"{model.stem}-{chosen.name}")
+    failures = report.failures()
+    if failures:
+        raise GateError(
+            f"{len(failures)} of {len(report.artifacts)} files failed verification: {failures[0]}",
+            hint="do not ship them; report.json has the details",
+        )

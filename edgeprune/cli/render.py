@@ -1,0 +1,173 @@
+"""Documents as people read them: the only place that formats for a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from edgeprune.core.comparison import Comparison
+from edgeprune.core.inspection import Inspection
+from edgeprune.core.profiling import Profiling
+from edgeprune.core.report import DeliveredArtifact, Latency, Quality, Report
+from edgeprune.core.target import Target
+from edgeprune.core.units import format_bytes, format_count, format_seconds, format_shape
+
+
+def report(document: Report, *, folder: Path) -> None:
+    """The end of `compress`."""
+    out = _console()
+    cost, proof = document.cost, document.proof
+    out.print(
+        f"\n[bold]{document.model}[/] for [bold]{document.target}[/]: "
+        f"{format_count(cost.before.macs)} -> {format_count(cost.after.macs)} MACs "
+        f"({cost.before.macs / cost.after.macs:.2f}x fewer), "
+        f"{format_count(cost.before.parameters)} -> {format_count(cost.after.parameters)} parameters"
+    )
+    out.print(
+        f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
+        f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
+    )
+    quality = document.quality
+    if quality.original and quality.shrunk and document.images:
+        out.print(f"top-1: original {_quality(quality.original)}, shrunk {_quality(quality.shrunk)}")
+        counts = document.images
+        out.print(
+            f"images: {counts.calibration} calibration, {counts.selection} selection, "
+            f"{counts.test} test; no image in two of them"
+        )
+    else:
+        out.print(quality.note)
+    out.print(_artifacts(document))
+    out.print(_where_measured(document))
+    for line in document.warnings:
+        out.print(f"[yellow]warning:[/] {line}")
+    seconds = format_seconds(sum(document.timing_s.values()))
+    out.print(f"{folder}/report.json  ({seconds} in all)")
+
+
+def inspection(document: Inspection) -> None:
+    """Groups as a table, largest saving first."""
+    out = _console()
+    table = Table("group", "units", "members", "MACs", "parameters", "locked because", box=None)
+    macs, parameters = document.cost.macs or 1, document.cost.parameters or 1
+    for row in sorted(document.groups, key=lambda row: (bool(row.locked), -row.macs)):
+        table.add_row(
+            row.id,
+            str(row.units),
+            str(len(row.members)),
+            "" if row.locked else f"{100 * row.macs / macs:.1f} %",
+            "" if row.locked else f"{100 * row.parameters / parameters:.1f} %",
+            row.locked,
+        )
+    out.print(table)
+    locked = sum(bool(row.locked) for row in document.groups)
+    out.print(
+        f"input {format_shape(document.input)}: {format_count(macs)} MACs, "
+        f"{format_count(parameters)} parameters; {locked} of {len(document.groups)} groups locked"
+    )
+    out.print(
+        f"with one unit left in every free group: {format_count(document.least.macs)} MACs, "
+        f"{format_count(document.least.parameters)} parameters"
+    )
+    for hint in dict.fromkeys(row.hint for row in document.groups if row.hint):
+        out.print(f"locked: {hint}")
+
+
+def profiling(document: Profiling) -> None:
+    """Latencies of loose files."""
+    out = _console()
+    table = Table("file", "size", "p50 ms", "p95 ms", "p99 ms", "runtime", box=None)
+    for file in document.files:
+        table.add_row(
+            file.artifact.path,
+            format_bytes(file.artifact.bytes),
+            *_latency_cells(file.latency),
+            f"{file.latency.runtime} {file.latency.runtime_version}",
+        )
+    out.print(table)
+    where = "" if document.at_hand else f"; this is not a {document.target}"
+    out.print(f"measured on {document.device.name}{where}")
+
+
+def comparison(document: Comparison) -> None:
+    """Two reports side by side."""
+    out = _console()
+    table = Table("file", "size", "top-1 %", "p50 ms", "ratio", "verdict", box=None)
+    for row in document.rows:
+        interval = f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]" if row.interval else ""
+        table.add_row(
+            f"{row.format} {row.precision}",
+            f"{format_bytes(row.bytes_before)} -> {format_bytes(row.bytes_after)}",
+            _change(row.top1_before, row.top1_after),
+            _change(row.p50_ms_before, row.p50_ms_after),
+            f"{row.ratio:.2f}{interval}" if row.ratio else "",
+            row.verdict,
+        )
+    out.print(table)
+    if not document.same_device:
+        out.print("[yellow]warning:[/] the two reports were measured on different machines")
+    for side, names in ((document.before, document.only_before), (document.after, document.only_after)):
+        if names:
+            out.print(f"only in {side}: {', '.join(names)}")
+
+
+def target(document: Target) -> None:
+    """One target with its facts and their sources."""
+    out = _console()
+    out.print(f"[bold]{document.name}[/]: {document.summary}")
+    out.print(f"formats: {', '.join(f'{f} ({r})' for f, r in document.runtimes.items())}")
+    out.print(f"precisions: {', '.join(document.precisions)}; {document.threads} threads")
+    out.print(f"channels: multiples of {document.channels.multiple} ({document.channels.source})")
+    table = Table("fact", "value", "source", box=None)
+    for name, fact in document.physics.items():
+        table.add_row(name, f"{fact.value} {fact.unit}".strip(), fact.source)
+    out.print(table)
+
+
+def _artifacts(document: Report) -> Table:
+    table = Table("file", "size", "top-1 %", "agrees %", "p50 ms", "p95 ms", "p99 ms", "verified", box=None)
+    for one in document.artifacts:
+        table.add_row(
+            one.path,
+            format_bytes(one.bytes),
+            f"{one.quality.top1:.2f}" if one.quality else "-",
+            f"{one.agreement:.2f}",
+            *_latency_cells(_measured(one)),
+            "[green]yes[/]" if one.passed else f"[red]no: {one.why}[/]",
+        )
+    return table
+
+
+def _where_measured(document: Report) -> str:
+    if all(one.latency.kind == "measured" for one in document.artifacts):
+        return f"latency: measured on {document.device.name}, which is a {document.target}"
+    return (
+        f"latency: measured on this machine, {document.device.name}; "
+        f"[yellow]not measured on the {document.target}[/]"
+    )
+
+
+def _measured(one: DeliveredArtifact) -> Latency:
+    return one.latency if one.latency.kind == "measured" else one.latency_here or one.latency
+
+
+def _latency_cells(latency: Latency) -> list[str]:
+    values = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
+    return ["-" if value is None else f"{value:.2f}" for value in values]
+
+
+def _quality(quality: Quality) -> str:
+    low, high = quality.interval
+    return f"{quality.top1:.2f} % [{low:.2f}, {high:.2f}]"
+
+
+def _change(before: float | None, after: float | None) -> str:
+    return "-" if before is None or after is None else f"{before:.2f} -> {after:.2f}"
+
+
+def _console() -> Console:
+    """Tables as wide as they need when nobody watches, as the terminal when somebody does."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, width=160)

@@ -1,0 +1,47 @@
+"""`edgeprune schema`: the published shape of a document."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeprune.core.errors import RequestError, did_you_mean
+
+if TYPE_CHECKING:
+    from edgeprune.core.document import Document
+
+
+def schema(
+    document: Annotated[str, typer.Argument(help="report, plan, target, recipe, comparison, ...")],
+) -> None:
+    """Print the JSON Schema of a document that edgeprune writes or reads."""
+    known = _documents()
+    if document not in known:
+        raise RequestError(f"unknown document '{document}'", hint=did_you_mean(document, known))
+    shape = known[document].model_json_schema(mode="serialization")
+    shape["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    print(json.dumps(shape, indent=2))
+
+
+def _documents() -> dict[str, type[Document]]:
+    from edgeprune.core.comparison import Comparison
+    from edgeprune.core.inspection import Inspection
+    from edgeprune.core.plan import Plan
+    from edgeprune.core.profiling import Profiling
+    from edgeprune.core.recipe import Recipe
+    from edgeprune.core.report import Report
+    from edgeprune.core.screening import Screening
+    from edgeprune.core.target import Target
+
+    return {
+        "comparison": Comparison,
+        "inspection": Inspection,
+        "plan": Plan,
+        "profile": Profiling,
+        "recipe": Recipe,
+        "report": Report,
+        "screening": Screening,
+        "target": Target,
+    }

@@ -1,0 +1,71 @@
+"""Runtime `onnxruntime`: ONNX files on this machine's CPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edgeprune.core.artifact import Format
+from edgeprune.core.errors import DeviceError
+from edgeprune.core.protocols import Session
+from edgeprune.core.quiet import first_line
+
+
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """`runtimes.onnx = "onnxruntime"` in a target."""
+
+    threads: int = Field(default=1, gt=0)
+    format: Format = field(default="onnx", init=False)
+
+    def open(self, path: Path) -> Session:
+        """Load a file."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Waiting threads that spin would disturb whatever is measured next.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors share no base but Exception
+            raise DeviceError(f"{path.name}: onnxruntime refuses it: {first_line(error)}") from error
+        return _Session(session, onnxruntime.__version__)
+
+
+class _Session:
+    def __init__(self, session: Any, version: str) -> None:
+        self._session = session
+        self._input = session.get_inputs()[0].name
+        self._version = version
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        shape = self._session.get_inputs()[0].shape
+        return tuple(size if isinstance(size, int) else None for size in shape)
+
+    def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self._session.run(None, {self._input: inputs})[0])
+
+    def time(self, inputs: NDArray[np.float32], *, warmup: int, runs: int) -> list[int]:
+        feed = {self._input: inputs}
+        for _ in range(warmup):
+            self._session.run(None, feed)
+        samples = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            self._session.run(None, feed)
+            samples.append(time.perf_counter_ns() - start)
+        return samples
+
+    def facts(self) -> Mapping[str, str]:
+        return {"runtime": "onnxruntime", "version": self._version}

@@ -1,0 +1,120 @@
+"""Ask: put options, recipe and defaults together into one request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from edgeprune.core.artifact import Format
+from edgeprune.core.errors import ModelError, RequestError, did_you_mean
+from edgeprune.core.files import sha256
+from edgeprune.core.recipe import find_recipe
+from edgeprune.core.registry import find
+from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.target import Target
+from edgeprune.core.units import parse_shape
+
+DEFAULT_SPEEDUP = 2.0
+
+
+def ask(
+    model: Path | nn.Module,
+    target: Target,
+    *,
+    arch: str | None = None,
+    input: tuple[int, ...] | None = None,
+    data: str | None = None,
+    budget: Budget | None = None,
+    criterion: str | None = None,
+    images: Images | None = None,
+    epochs: int = 0,
+    formats: Sequence[Format] = (),
+    seed: int = 0,
+    trust_pickle: bool = False,
+) -> Request:
+    """The request; options win over the recipe beside the model (or beside the architecture).
+
+    Raises
+    ------
+    ModelError
+        The model file does not exist.
+    RequestError
+        A format the target has no runtime for, an unknown criterion, or training without data.
+    """
+    path = model if isinstance(model, Path) else None
+    if path is not None and not path.exists():
+        raise ModelError(f"{path}: no such file", hint="check the path of the model")
+    recipe, recipe_path = find_recipe(path, arch)
+    here, beside = str(Path.cwd()), str(recipe_path.parent.resolve()) if recipe_path else ""
+    formats = tuple(formats) or tuple(target.runtimes)
+    for format in formats:
+        if format not in target.runtimes:
+            raise RequestError(
+                f"target '{target.name}' runs no {format} files", hint=did_you_mean(format, target.runtimes)
+            )
+    if criterion is not None:
+        find("criteria", criterion)
+    chosen_data = data if data is not None else recipe.data
+    if epochs and chosen_data is None:
+        raise RequestError("--epochs needs labelled images", hint="give --data")
+    return Request(
+        model=path.stem if path is not None else None,
+        model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
+        arch=arch if arch is not None else recipe.arch,
+        arch_base=here if arch is not None else beside,
+        input=input or (parse_shape(recipe.input) if recipe.input else None),
+        data=chosen_data,
+        data_base=here if data is not None else beside,
+        labels=recipe.labels,
+        preprocess=recipe.preprocess,
+        target=target.name,
+        budget=_or_default(budget),
+        criterion=criterion,
+        images=images or Images(),
+        epochs=epochs,
+        formats=formats,
+        seed=seed,
+        trust_pickle=trust_pickle,
+    )
+
+
+def ask_to_inspect(
+    model: Path | nn.Module | None,
+    *,
+    arch: str | None = None,
+    input: tuple[int, ...] | None = None,
+    trust_pickle: bool = False,
+) -> Request:
+    """The request to look at a network: what loading it needs, and nothing else."""
+    path = model if isinstance(model, Path) else None
+    if model is None and arch is None:
+        raise RequestError("nothing to inspect", hint="give a model file, or --arch and --input")
+    recipe, recipe_path = find_recipe(path, arch)
+    return Request(
+        model=path.stem if path is not None else None,
+        model_sha256="",
+        arch=arch if arch is not None else recipe.arch,
+        arch_base=str(Path.cwd() if arch is not None or recipe_path is None else recipe_path.parent),
+        input=input or (parse_shape(recipe.input) if recipe.input else None),
+        target="",
+        budget=Budget(),
+        trust_pickle=trust_pickle,
+    )
+
+
+def _or_default(budget: Budget | None) -> Budget:
+    return budget if budget is not None and budget.words() else Budget(speedup=DEFAULT_SPEEDUP)
+
+
+def _weights_hash(model: Path | nn.Module) -> str:
+    """A hash of a module's weights; '' for a path that is not a file (loading it will say why)."""
+    if isinstance(model, Path):
+        return ""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(-1).numpy().tobytes())
+    return digest.hexdigest()

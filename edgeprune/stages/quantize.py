@@ -1,0 +1,67 @@
+"""Quantize: smaller files from the float32 ones, static where there are images to calibrate on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeprune.core.artifact import Artifact, Precision
+from edgeprune.core.errors import ModelError
+from edgeprune.core.files import written_whole
+from edgeprune.core.progress import Progress, Silent
+from edgeprune.core.protocols import Quantizer
+from edgeprune.core.registry import build, names
+from edgeprune.core.samples import Split
+
+_BATCH = 100
+
+
+def quantize(
+    sources: Sequence[Artifact],
+    precisions: Sequence[Precision],
+    calibration: Split | None,
+    folder: Path,
+    *,
+    progress: Progress | None = None,
+) -> tuple[list[Artifact], dict[str, str]]:
+    """Every precision for every file, and why some could not be made.
+
+    Without images, static int8 is replaced by dynamic int8, which needs no ranges.
+    """
+    progress = progress or Silent()
+    wanted = [_without_data(one) if calibration is None else one for one in precisions]
+    jobs = [
+        (source, precision)
+        for source in sources
+        for precision in wanted
+        if f"{source.format}-{precision}" in names("quantizers")
+    ]
+    progress.start("quantize", len(jobs))
+    batches = [] if calibration is None else [inputs for inputs, _ in calibration.batches(_BATCH)]
+    written, failed = [], {}
+    for source, precision in jobs:
+        quantizer: Quantizer = build("quantizers", f"{source.format}-{precision}")
+        path = folder / f"model.{precision}.{source.format}"
+        try:
+            with written_whole(path) as scratch:
+                quantizer.quantize(folder / source.path, scratch, batches)
+        except ModelError as error:
+            failed[path.name] = error.message
+        else:
+            written.append(
+                Artifact.of_file(
+                    path,
+                    format=source.format,
+                    precision=precision,
+                    parent=source.sha256,
+                    inputs=source.inputs,
+                    outputs=source.outputs,
+                )
+            )
+        progress.advance()
+    progress.finish()
+    return written, failed
+
+
+def _without_data(precision: Precision) -> Precision:
+    return "int8-dynamic" if precision == "int8" else precision
