@@ -119,7 +119,7 @@ def residual_add() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8, "body.0": 8})
 def residual_option_a() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -130,7 +130,7 @@ def residual_option_a() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=body, head=nn.Linear(16, 10))
 
 
-@situation()
+@situation(free={"stem": 8})
 def inplace_relu_residual() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -140,7 +140,7 @@ def inplace_relu_residual() -> nn.Module:
     return Net(wiring, stem=nn.Conv2d(3, 8, 3), body=nn.Conv2d(8, 8, 3, padding=1), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 16, "down": 4})
 def squeeze_excite() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -152,7 +152,7 @@ def squeeze_excite() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8, "body": 12})
 def film() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -169,7 +169,10 @@ def film() -> nn.Module:
     )
 
 
-@situation()
+@situation(
+    free={"body.0": 12},
+    locked={"stem.0": "reduced over this axis", "gate": "one index that is repeated for all others"},
+)
 def spatial_attention() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -185,7 +188,13 @@ def spatial_attention() -> nn.Module:
     )
 
 
-@situation()
+@situation(
+    free={"stem.0": 8, "both#3": 8},
+    locked={
+        "both": "one index that is repeated for all others",
+        "both#2": "one index that is repeated for all others",
+    },
+)
 def broadcast_gate() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -195,7 +204,7 @@ def broadcast_gate() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), both=nn.Conv2d(8, 10, 3), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "down.0": 12, "body.0": 10})
 def upsample_skip() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -210,7 +219,7 @@ def upsample_skip() -> nn.Module:
 # -- joining and dividing ----------------------------------------------------------------------------
 
 
-@situation()
+@situation(free={"left": 2, "left#2": 6, "right": 8, "one": 6, "two": 6})
 def concat_split() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         both = F.relu(net.norm(torch.cat([net.left(x), net.right(x)], 1)))
@@ -228,7 +237,7 @@ def concat_split() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8, "one.0": 6, "two.0": 6})
 def dense_concat() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -246,7 +255,7 @@ def dense_concat() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8, "body.0": 8})
 def concat_of_the_same() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -255,7 +264,7 @@ def concat_of_the_same() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=conv_bn(16, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body.0": 8})
 def raw_input_concat() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(pooled(net.body(torch.cat([x, net.stem(x)], 1))))
@@ -263,7 +272,7 @@ def raw_input_concat() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=conv_bn(11, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body.0": 8})
 def channel_shuffle() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -273,7 +282,7 @@ def channel_shuffle() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(16, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "stem.0#2": 8, "body.0": 8, "last.0": 12})
 def chunk_cat() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         kept, worked = net.stem(x).chunk(2, dim=1)
@@ -282,7 +291,7 @@ def chunk_cat() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(8, 8), last=conv_bn(16, 12), head=nn.Linear(12, 10))
 
 
-@situation()
+@situation(free={"stem.0": 12, "stem.0#2": 4, "one.0": 8})
 def split_constants() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         wide, narrow = torch.split(net.stem(x), [12, 4], dim=1)
@@ -291,7 +300,7 @@ def split_constants() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), one=conv_bn(12, 8), two=conv_bn(4, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 12, "stem.0#2": 4, "body.0": 8})
 def slice_cat() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -300,7 +309,7 @@ def slice_cat() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(20, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"body.0": 8}, locked={"stem.0": "sliced with a step", "stem.0#2": "sliced with a step"})
 def slice_with_a_step() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(pooled(net.body(net.stem(x)[:, ::2])))
@@ -308,7 +317,10 @@ def slice_with_a_step() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(8, 8), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(
+    free={"stem.0": 8},
+    locked={"one.0": "read by an operator without a rule", "two.0": "read by an operator without a rule"},
+)
 def stack_sum() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -317,7 +329,7 @@ def stack_sum() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), one=conv_bn(8, 12), two=conv_bn(8, 12), head=nn.Linear(12, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body": 8})
 def maxout() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.body(net.stem(x))
@@ -326,7 +338,7 @@ def maxout() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 16, 3, padding=1), head=nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8}, locked={"body": "read by an operator without a rule"})
 def glu() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(pooled(F.glu(net.body(net.stem(x)), dim=1)))
@@ -334,7 +346,7 @@ def glu() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 24, 3), head=nn.Linear(12, 10))
 
 
-@situation()
+@situation(free={"stem": 8, "other": 5, "body.0": 8})
 def constant_pad() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         padded = F.pad(net.stem(x), (1, 1, 1, 1, 2, 3), value=0.7)
@@ -352,7 +364,7 @@ def constant_pad() -> nn.Module:
 # -- reshaping ---------------------------------------------------------------------------------------
 
 
-@situation()
+@situation(free={"stem.0": 16, "body": 12})
 def view_constant() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x).view(-1, 16, 64)
@@ -362,7 +374,7 @@ def view_constant() -> nn.Module:
     return Net(wiring, stem=stem, body=nn.Conv1d(16, 12, 3), head=nn.Linear(12, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body": 24})
 def flatten_channels_first() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(F.relu(net.body(torch.flatten(F.max_pool2d(net.stem(x), 4), 1))))
@@ -370,7 +382,7 @@ def flatten_channels_first() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Linear(128, 24), head=nn.Linear(24, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body": 24})
 def flatten_channels_last() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = F.max_pool2d(net.stem(x), 4).permute(0, 2, 3, 1)
@@ -379,7 +391,7 @@ def flatten_channels_last() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Linear(128, 24), head=nn.Linear(24, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8, "body.0": 8}, locked={"up": "read by an operator without a rule"})
 def pixel_shuffle() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(net.body(F.pixel_shuffle(net.up(net.stem(x)), 2)))
@@ -393,7 +405,7 @@ def pixel_shuffle() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8})
 def mean_over_space() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -405,25 +417,25 @@ def mean_over_space() -> nn.Module:
 # -- kinds of layers ---------------------------------------------------------------------------------
 
 
-@situation()
+@situation(free={"0.0": 12, "2.0": 8})
 def depthwise() -> nn.Module:
     layers = [conv_bn(3, 12), conv_bn(12, 12, groups=12), conv_bn(12, 8, kernel=1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"0.0": 8, "2.0": 8})
 def depthwise_multiplier() -> nn.Module:
     layers = [conv_bn(3, 8), conv_bn(8, 16, groups=8), conv_bn(16, 8, kernel=1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"0.0": 4, "1.0": 6, "2.0": 8})
 def grouped() -> nn.Module:
     layers = [conv_bn(3, 16), conv_bn(16, 24, groups=4), conv_bn(24, 8, kernel=1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 
-@situation()
+@situation(free={"stem.0": 4, "body.0": 3})
 def grouped_residual() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -438,7 +450,7 @@ def grouped_residual() -> nn.Module:
     )
 
 
-@situation(input_size=(3, 32))
+@situation(input_size=(3, 32), free={"0": 12, "4": 8})
 def conv1d() -> nn.Module:
     return nn.Sequential(
         nn.Conv1d(3, 12, 5),
@@ -452,7 +464,7 @@ def conv1d() -> nn.Module:
     )
 
 
-@situation(input_size=(2, 8, 8, 8))
+@situation(input_size=(2, 8, 8, 8), free={"0": 8, "4": 8})
 def conv3d() -> nn.Module:
     return nn.Sequential(
         nn.Conv3d(2, 8, 3),
@@ -465,19 +477,19 @@ def conv3d() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"0.0": 8, "1": 12})
 def transposed_conv() -> nn.Module:
     up = nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1)
     return nn.Sequential(conv_bn(3, 8), up, nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 4, 3))
 
 
-@situation()
+@situation(free={"3.0": 8}, locked={"0.0": "input of a grouped transposed convolution"})
 def grouped_transposed_conv() -> nn.Module:
     up = nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1, groups=4)
     return nn.Sequential(conv_bn(3, 8), up, nn.ReLU(), conv_bn(12, 8), nn.Conv2d(8, 4, 3))
 
 
-@situation()
+@situation(free={"first": 8})
 def functional_conv() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = F.relu(F.conv2d(x, net.first, net.bias, padding=1))
@@ -493,7 +505,7 @@ def functional_conv() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"3.0": 8}, locked={"0.0": "read by a weight that is itself computed"})
 def weight_norm() -> nn.Module:
     parametrized = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 12, 3))
     return nn.Sequential(
@@ -507,7 +519,7 @@ def weight_norm() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 8, "embed": 12})
 def tied_linear() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.first(net.embed(pooled(net.stem(x))))
@@ -525,7 +537,7 @@ def tied_linear() -> nn.Module:
     return net
 
 
-@situation()
+@situation(free={"stem.0": 12})
 def module_used_twice() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -534,7 +546,7 @@ def module_used_twice() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 12), body=conv_bn(12, 12), head=nn.Linear(12, 10))
 
 
-@situation()
+@situation(free={"stem.0": 8})
 def per_channel_scale() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -550,7 +562,7 @@ def per_channel_scale() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem": 8})
 def buffers_only() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x) * net.scale.view(1, -1, 1, 1) + net.shift.view(1, -1, 1, 1)
@@ -565,24 +577,24 @@ def buffers_only() -> nn.Module:
     )
 
 
-@situation()
+@situation(free={"stem.0": 16, "body.0": 12})
 def frozen() -> nn.Module:
     return residual_add().requires_grad_(False)
 
 
-@situation()
+@situation(free={"0": 8, "2": 12})
 def prelu() -> nn.Module:
     layers = [nn.Conv2d(3, 8, 3), nn.PReLU(8), nn.Conv2d(8, 12, 3), nn.PReLU(), nn.Conv2d(12, 4, 3)]
     return nn.Sequential(*layers)
 
 
-@situation()
+@situation(free={"3.0": 8}, locked={"0": "normalised over groups of channels"})
 def group_norm() -> nn.Module:
     layers = [nn.Conv2d(3, 8, 3), nn.GroupNorm(4, 8), nn.ReLU(), conv_bn(8, 8), nn.Conv2d(8, 4, 3)]
     return nn.Sequential(*layers)
 
 
-@situation()
+@situation(free={"0": 8, "3": 12})
 def instance_norm() -> nn.Module:
     norm = nn.InstanceNorm2d(8, affine=True, track_running_stats=True)
     plain = nn.InstanceNorm2d(12)
@@ -590,10 +602,19 @@ def instance_norm() -> nn.Module:
     return nn.Sequential(*layers)
 
 
+@situation(free={"stem.0": 8, "body": 12})
+def casts() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.body(net.stem(x).double().float()).to(torch.float32)
+        return net.head(pooled(x * (x > 0).type_as(x)))
+
+    return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 12, 3), head=nn.Linear(12, 10))
+
+
 # -- tokens ------------------------------------------------------------------------------------------
 
 
-@situation(input_size=(20,))
+@situation(input_size=(20,), free={"0": 16, "4": 12})
 def bn_mlp() -> nn.Module:
     return nn.Sequential(
         nn.Linear(20, 16),
@@ -606,7 +627,7 @@ def bn_mlp() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16))
+@situation(input_size=(6, 16), free={"up": 32}, locked={"embed": "normalised over this axis"})
 def layer_norm_mlp() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -623,7 +644,7 @@ def layer_norm_mlp() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16))
+@situation(input_size=(6, 16), free={"left": 8, "right": 12, "body": 12})
 def cat_last_dim() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = torch.cat([net.left(x), net.right(x)], dim=-1)
@@ -650,7 +671,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1) @ value
 
 
-@situation(input_size=(6, 16))
+@situation(
+    input_size=(6, 16),
+    free={"embed": 16, "value": 8},
+    locked={
+        "query": "summed over by a product of activations",
+        "key": "summed over by a product of activations",
+    },
+)
 def mha_written_out() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -663,7 +691,7 @@ def mha_written_out() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(input_size=(6, 16))
+@situation(input_size=(6, 16), free={"embed": 16, "query": 8})
 def mha_many_heads() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -676,7 +704,14 @@ def mha_many_heads() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(input_size=(6, 16))
+@situation(
+    input_size=(6, 16),
+    free={"embed": 16, "value": 8},
+    locked={
+        "query": "summed over by a product of activations",
+        "key": "summed over by a product of activations",
+    },
+)
 def scaled_dot_product() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -689,7 +724,7 @@ def scaled_dot_product() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(input_size=(6, 16))
+@situation(input_size=(6, 16), free={"embed": 16}, locked={"qkv": "summed over by a product of activations"})
 def fused_qkv() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -706,7 +741,11 @@ def fused_qkv() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16))
+@situation(
+    input_size=(6, 16),
+    free={"embed": 16, "qkv#2": 8},
+    locked={"qkv": "summed over by a product of activations"},
+)
 def fused_qkv_chunked() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -723,7 +762,11 @@ def fused_qkv_chunked() -> nn.Module:
     )
 
 
-@situation(input_size=(3, 8, 8))
+@situation(
+    input_size=(3, 8, 8),
+    free={"stem": 12, "qkv#2": 8, "body": 20},
+    locked={"qkv": "summed over by a product of activations"},
+)
 def window_attention() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x).permute(0, 2, 3, 1)
@@ -744,7 +787,11 @@ def window_attention() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16))
+@situation(
+    input_size=(6, 16),
+    free={"weight": 8, "embed": 16, "body": 8},
+    locked={"weight#2": "read by an operator without a rule"},
+)
 def slice_inplace() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         bias = net.bias.clone()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -184,13 +185,12 @@ def _call(factory: Callable[..., Any], architecture: _Architecture) -> object:
 
 
 def _at(error: BaseException) -> str:
-    """Say the last line of code outside of this file and of the import machinery."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen")
-    ]
-    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    """Say the user's own line: the last one outside of this file, torch and the import machinery."""
+    # With its last separator: torchvision lies beside torch, and its lines are worth naming.
+    skipped = (__file__, importlib.__file__, f"{Path(torch.__file__).parent}{os.sep}", "<frozen")
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(skipped)]
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 def _first_line(error: BaseException) -> str:

@@ -127,7 +127,7 @@ def from_exported(exported: ExportedProgram) -> Program:
     input_size = tuple(size for size in sizes[0][1:] if size is not None)
     if sizes[0][0] is not None:
         module = _export(module, input_size).module(check_guards=False)
-    program = Program(_functional(module), input_size)
+    program = Program(_functional(_unguarded(module)), input_size)
     output = program.run(program.example(2))
     if output.ndim < 2 or output.shape[0] != 2:
         raise ModelError(
@@ -242,6 +242,14 @@ def _user_line(error: BaseException) -> str:
         if not frame.filename.startswith((_TORCH, str(Path(__file__).parent), "<"))
     ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _unguarded(module: GraphModule) -> GraphModule:
+    """Drop what only insists on the traced type and device: the graph may run in others."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+    return module
 
 
 def _functional(module: GraphModule) -> GraphModule:

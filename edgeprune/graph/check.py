@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.node import map_aggregate
 
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import Program, rebuild
@@ -105,5 +107,13 @@ def _double(program: Program, tensors: dict[str, Tensor]) -> Program:
         id(tensor): tensor.detach().double() if tensor.is_floating_point() else tensor
         for tensor in tensors.values()
     }
-    wide = {name: done[id(tensor)] for name, tensor in tensors.items()}
-    return Program(rebuild(program, wide), program.input_size)
+    module = rebuild(program, {name: done[id(tensor)] for name, tensor in tensors.items()})
+    # Casts inside the network would bring single precision back.
+    for node in module.graph.nodes:
+        node.args, node.kwargs = map_aggregate((node.args, node.kwargs), _widened)
+    module.recompile()
+    return Program(module, program.input_size)
+
+
+def _widened(value: Any) -> Any:
+    return torch.float64 if isinstance(value, torch.dtype) and value.is_floating_point else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -57,13 +58,44 @@ def consumers(coupling: Coupling) -> list[Consumer]:
     ]
 
 
-def patches(node: Node, source: Tensor) -> Tensor:
-    """The layer as a matrix product: rows (..., in * kernel) such that output = rows @ weight.flatten(1).T.
+def positions(node: Node, source: Tensor) -> int:
+    """How many output positions the layer has for one input: spatial ones, or tokens."""
+    if operator_name(node) == "aten.linear.default":
+        return math.prod(source.shape[1:-1])
+    return math.prod(_windows(node, source).shape[2:4])
 
-    Shape (batch, positions, columns); columns are channel-major, as in the flattened weight.
+
+def patches(node: Node, source: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """The layer as a matrix product: rows such that output = rows @ weight.flatten(1).T.
+
+    Only the `chosen` output positions (all without) are copied. Rows have shape
+    (batch * positions, columns); columns are channel-major, as in the flattened weight.
     """
     if operator_name(node) == "aten.linear.default":
-        return source.reshape(len(source), -1, source.shape[-1])
+        tokens = source.reshape(len(source), -1, source.shape[-1])
+        return (tokens if chosen is None else tokens[:, chosen]).flatten(0, 1)
+    windows = _windows(node, source)
+    width = windows.shape[3]
+    if chosen is None:
+        chosen = torch.arange(windows.shape[2] * width)
+    picked = windows[:, :, chosen // width, chosen % width]
+    return picked.transpose(1, 2).flatten(0, 1).flatten(1)
+
+
+def outputs(node: Node, value: Tensor, chosen: Tensor | None = None) -> Tensor:
+    """A value of the layer's output shape as rows that match those of `patches`."""
+    if operator_name(node) == "aten.linear.default":
+        tokens = value.reshape(len(value), -1, value.shape[-1])
+    else:
+        tokens = value.flatten(2).transpose(1, 2)
+    return (tokens if chosen is None else tokens[:, chosen]).flatten(0, 1)
+
+
+def _windows(node: Node, source: Tensor) -> Tensor:
+    """The padded input seen through the kernel at every position, without copying.
+
+    Shape (batch, channels, height, width, *kernel).
+    """
     weight = node.args[1]
     assert isinstance(weight, Node)
     kernel = weight.meta["val"].shape[2:]
@@ -71,10 +103,23 @@ def patches(node: Node, source: Tensor) -> Tensor:
         _pair(argument(node, place, default, name))
         for place, default, name in ((3, 1, "stride"), (4, 0, "padding"), (5, 1, "dilation"))
     )
-    if kernel == (1, 1) and padding == (0, 0):
-        picked = source[:, :, :: stride[0], :: stride[1]]
-        return picked.flatten(2).transpose(1, 2)
-    return F.unfold(source, tuple(kernel), dilation, padding, stride).transpose(1, 2)
+    padded = F.pad(source, (padding[1], padding[1], padding[0], padding[0])).contiguous()
+    size = [
+        (extent - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
+        for axis, extent in enumerate(padded.shape[2:])
+    ]
+    step = padded.stride()
+    return padded.as_strided(
+        (*padded.shape[:2], *size, *kernel),
+        (
+            step[0],
+            step[1],
+            step[2] * stride[0],
+            step[3] * stride[1],
+            step[2] * dilation[0],
+            step[3] * dilation[1],
+        ),
+    )
 
 
 def norm_tensors(norm: Node) -> tuple[str | None, str | None, str, str] | None:

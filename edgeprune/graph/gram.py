@@ -37,11 +37,8 @@ def ridged(covariance: Tensor, ridge: float) -> Tensor:
     return covariance + strength * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
-def sample_rows(rows: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """At most `limit` rows of a (batch, positions, columns) block, the same share of every image."""
-    _, positions, columns = rows.shape
-    if rows.shape[0] * positions <= limit:
-        return rows.reshape(-1, columns)
-    wanted = max(1, limit // rows.shape[0])
-    chosen = torch.randperm(positions, generator=generator)[:wanted]
-    return rows[:, chosen].reshape(-1, columns)
+def sample(positions: int, images: int, rows: int, generator: torch.Generator) -> Tensor | None:
+    """Positions to look at in each image of a batch so that about `rows` rows come out; None for all."""
+    if images * positions <= rows:
+        return None
+    return torch.randperm(positions, generator=generator)[: max(1, rows // images)]

@@ -20,11 +20,20 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
-from edgeprune.graph.consumers import Consumer, consumers, norm_epsilon, norm_tensors, output_scale, patches
+from edgeprune.graph.consumers import (
+    Consumer,
+    consumers,
+    norm_epsilon,
+    norm_tensors,
+    output_scale,
+    outputs,
+    patches,
+    positions,
+)
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE
-from edgeprune.graph.gram import Gram, ridged, sample_rows
+from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.replay import Replay
 
 _BATCH = 100
@@ -209,12 +218,8 @@ def _moments(
     target_sum = torch.zeros(out, dtype=torch.float64)
     single = present.float()
     for source, target in zip(sources, targets, strict=True):
-        rows = patches(one.node, source)
-        wanted = (
-            target.flatten(2).transpose(1, 2) if target.ndim > 3 else target.reshape(len(target), -1, out)
-        )
-        both = sample_rows(torch.cat([rows, wanted], dim=2), _ROWS, random)
-        rows, wanted = both[:, :columns], both[:, columns:]
+        chosen = sample(positions(one.node, source), len(source), _ROWS, random)
+        rows, wanted = patches(one.node, source, chosen), outputs(one.node, target, chosen)
         inputs.add(rows)
         residual = wanted - rows @ single
         cross += (rows.T @ residual).double()

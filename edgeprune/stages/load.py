@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from edgeprune.core.errors import EdgepruneError, ModelError
+from edgeprune.core.errors import EdgepruneError, ModelError, StorageError
 from edgeprune.core.units import format_shape
 from edgeprune.graph.architecture import FORMS, build
 from edgeprune.graph.archive.recognise import Kind, named_globals, recognise
@@ -60,6 +60,8 @@ def load(
     ------
     ModelError
         The file cannot or must not be loaded, does not fit, or cannot be captured.
+    StorageError
+        There is no room for the private copy that an archive is loaded from.
     """
     if isinstance(model, nn.Module):
         return _captured(model, input_size)
@@ -130,6 +132,8 @@ def _program(exported: ExportedProgram) -> Program:
         return from_exported(exported)
     inputs = exported.graph_signature.user_inputs
     sizes = next(shape_of(node) for node in exported.graph.nodes if node.name in inputs)
+    for method in ("train", "eval"):  # an exported module refuses both (exported_program.py:1484)
+        vars(module).pop(method, None)
     return capture(module.float(), tuple(size for size in sizes[1:] if size is not None))
 
 
@@ -137,7 +141,7 @@ def _load_scanned(path: Path) -> ExportedProgram:
     """Load the very bytes that were scanned: a private copy, so that nobody changes them in between."""
     with tempfile.TemporaryDirectory(prefix="edgeprune-") as folder:
         private = Path(folder) / "model.pt2"
-        shutil.copyfile(path, private)
+        _copy(path, private)
         reasons = scan(private)
         if reasons:
             more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
@@ -147,6 +151,16 @@ def _load_scanned(path: Path) -> ExportedProgram:
                 "or export it again with torch.export.save",
             )
         return _translated(lambda: torch.export.load(private), path, "torch.export.load")
+
+
+def _copy(path: Path, private: Path) -> None:
+    try:
+        shutil.copyfile(path, private)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be copied to {private.parent}: {error.strerror}",
+            hint="make room there, or point TMPDIR at a folder with room",
+        ) from error
 
 
 def _trusted(path: Path, kind: Kind, trust_pickle: bool) -> bool:
@@ -184,5 +198,6 @@ def _translated(action: Callable[[], T], path: Path, name: str) -> T:
     except Exception as error:  # what a damaged file makes torch raise is not documented
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(
-            f"{path}: {name} fails: {reason}", hint="save it again with the torch that trained it"
+            f"{path}: {name} fails: {reason}",
+            hint="copy it again, or save it again with the torch that wrote it",
         ) from error

@@ -20,10 +20,10 @@ from edgeprune.core.protocols import Criterion
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.capture import tensor_shape
-from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches
+from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
-from edgeprune.graph.gram import Gram, ridged, sample_rows
+from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.replay import observe
 
 _BATCH = 100
@@ -209,7 +209,8 @@ class _Evidence:
         )
 
     def _add_gram(self, one: Consumer, source: Tensor) -> None:
-        rows = sample_rows(patches(one.node, source), _ROWS, self._random)
+        chosen = sample(positions(one.node, source), len(source), _ROWS, self._random)
+        rows = patches(one.node, source, chosen)
         self._grams.setdefault(one.weight, Gram(rows.shape[1])).add(rows)
 
     def _add_variance(self, node: Node, value: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Names: those that become Python source must be identifiers, those of operators must be registered."""
+"""Names in files: what may become Python source, call an operator, or be printed."""
 
 from __future__ import annotations
 
@@ -72,3 +72,8 @@ def is_operator(value: object) -> bool:
     overload = "" if match[3] == "default" else match[3]
     schemas = torch._C._jit_get_schemas_for_operator(f"{match[1]}::{match[2]}")
     return any(schema.overload_name == overload for schema in schemas)
+
+
+def printable(text: str) -> str:
+    """Text from a file as one line that cannot steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final, Literal
 
+from edgeprune.graph.archive.names import printable
 from edgeprune.graph.archive.pickles import unsafe_globals
 
 Kind = Literal[
@@ -56,7 +57,7 @@ def recognise(path: Path) -> Kind:
 def named_globals(path: Path) -> list[str]:
     """What unpickling a 'pickled-object' would look up and call, beyond rebuilding tensors."""
     found = dict.fromkeys(name for stream in _pickles(path) for name in unsafe_globals(stream))
-    return [*found]
+    return [printable(name) for name in found]
 
 
 def _recognise_zip(path: Path) -> Kind:

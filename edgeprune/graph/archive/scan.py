@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from edgeprune.graph.archive.names import printable
 from edgeprune.graph.archive.payloads import TABLES, check_table
 from edgeprune.graph.archive.pickles import check_saved_tensors
 from edgeprune.graph.archive.program import check_program
@@ -23,16 +24,11 @@ def scan(path: Path) -> list[str]:
         reasons = _first(check_directory(path)) or _first(_check_members(read_members(path)))
     except Exception as error:  # a hostile file may break any parser; what breaks one is refused
         reasons = [f"not a readable archive: {type(error).__name__}: {error}"]
-    return [_printable(reason) for reason in reasons]
+    return [printable(reason) for reason in reasons]
 
 
 def _first(reasons: Iterator[str]) -> list[str]:
     return [*itertools.islice(reasons, _MOST_REASONS)]
-
-
-def _printable(text: str) -> str:
-    """Text from the file as one line that cannot steer a terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _check_members(members: Members) -> Iterator[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeGuard
 
 from torch import Tensor, nn
 
 from edgeprune.core.errors import ModelError, nearest
+from edgeprune.graph.archive.names import printable
 
 # Where training scripts keep the state dict in a checkpoint, in the order of preference.
 _KEYS = (
@@ -39,8 +40,8 @@ def find_state_dict(held: object, path: Path) -> dict[str, Tensor]:
     if isinstance(held, Mapping):
         for candidate in (held, *(held.get(key) for key in _KEYS)):
             if _is_state_dict(candidate):
-                return _unwrapped(candidate)
-    keys = ", ".join(str(key) for key in [*held][:_SHOWN]) if isinstance(held, Mapping) else ""
+                return dict(candidate)
+    keys = printable(", ".join(str(key) for key in [*held][:_SHOWN])) if isinstance(held, Mapping) else ""
     raise ModelError(
         f"{path}: holds no state dict but a {type(held).__name__}{f' with the keys {keys}' if keys else ''}",
         hint=f"save one with torch.save(model.state_dict(), ...); it may lie under {', '.join(_KEYS[:3])}",
@@ -48,7 +49,7 @@ def find_state_dict(held: object, path: Path) -> dict[str, Tensor]:
 
 
 def fit(module: nn.Module, weights: Mapping[str, Tensor], *, path: Path, arch: str) -> nn.Module:
-    """Load weights into an architecture whose names and shapes are exactly theirs.
+    """Load weights into an architecture with exactly their names and shapes, wrappers' prefixes aside.
 
     Raises
     ------
@@ -56,11 +57,12 @@ def fit(module: nn.Module, weights: Mapping[str, Tensor], *, path: Path, arch: s
         They differ; the message counts and lists what is missing, unexpected or of another shape.
     """
     wanted = module.state_dict()
+    weights = _unwrapped(weights, wanted)
     missing = [name for name in wanted if name not in weights and not name.endswith(_COUNTER)]
     unexpected = [name for name in weights if name not in wanted]
     reshaped = [name for name in wanted if name in weights and weights[name].shape != wanted[name].shape]
     if not (missing or unexpected or reshaped):
-        module.load_state_dict(dict(weights), strict=False)  # strict but for the counters
+        module.load_state_dict(weights, strict=False)  # strict but for the counters
         return module
     if not missing and not unexpected:
         _require_equal_classes(reshaped, weights, wanted, path=path, arch=arch)
@@ -83,11 +85,13 @@ def _is_state_dict(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     )
 
 
-def _unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stripped = dict(weights)
-    while prefix := next((name for name in _WRAPPERS if all(key.startswith(name) for key in stripped)), None):
-        stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
-    return stripped
+def _unwrapped(weights: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """Take a wrapper's prefix off every name, unless the architecture's own names have it too."""
+    names = [*wanted]
+    for prefix in _WRAPPERS * len(_WRAPPERS):
+        if all(name.startswith(prefix) for name in weights) and not all(n.startswith(prefix) for n in names):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return dict(weights)
 
 
 def _require_equal_classes(
@@ -115,7 +119,7 @@ def _listed(what: str, names: Sequence[str], shown: Sequence[str]) -> str:
     if not names:
         return ""
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {what} ({', '.join(shown[:_SHOWN])}{more})"
+    return printable(f"{len(names)} {what} ({', '.join(shown[:_SHOWN])}{more})")
 
 
 def _with_nearest(name: str, missing: Sequence[str]) -> str:
