@@ -126,7 +126,7 @@ def from_exported(exported: ExportedProgram) -> Program:
         )
     input_size = tuple(size for size in sizes[0][1:] if size is not None)
     if sizes[0][0] is not None:
-        module = _export(module, input_size).module(check_guards=False)
+        module = _export(_inferring_batch(module), input_size).module(check_guards=False)
     program = Program(_functional(_unguarded(module)), input_size)
     output = program.run(program.example(2))
     if output.ndim < 2 or output.shape[0] != 2:
@@ -242,6 +242,15 @@ def _user_line(error: BaseException) -> str:
         if not frame.filename.startswith((_TORCH, str(Path(__file__).parent), "<"))
     ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def _inferring_batch(module: GraphModule) -> GraphModule:
+    """Let views infer their first size, where an archive with a fixed batch has written it out."""
+    for node in module.graph.nodes:
+        if node.target in {torch.ops.aten.view.default, torch.ops.aten.reshape.default}:
+            node.args = (node.args[0], [-1, *shape_of(node)[1:]])
+    module.recompile()
+    return module
 
 
 def _unguarded(module: GraphModule) -> GraphModule:

@@ -1,4 +1,4 @@
-"""Compensate: refit every layer that lost input channels so that it answers like the original.
+"""Compensate: refit every layer behind a cut so that it answers like the original.
 
 Ridge regression of the original's values on the shrunk network's inputs, layer by layer in graph
 order: what earlier layers got wrong is in the inputs, and what the residual stream got wrong is
@@ -83,12 +83,19 @@ def compensate(
 
 
 def _affected(coupling: Coupling, plan: Plan) -> list[Consumer]:
-    """Layers that read a group which was cut."""
+    """Layers that lost input channels, and all that come after the first of them: their inputs drift.
+
+    Refitting those too was worth 2.2 points on ResNet-20 and 0.4 on ResNet-56 at half the MACs
+    (docs/decisions/0002-plan-and-refit.md).
+    """
     cut = {cut.group for cut in plan.cuts}
     read = {
         piece.tensor for group in coupling.groups if group.id in cut for piece in group.of_role("consumer")
     }
-    return [one for one in consumers(coupling) if one.weight in read]
+    position = {node: index for index, node in enumerate(coupling.program.graph.nodes)}
+    layers = consumers(coupling)
+    first = min((position[one.node] for one in layers if one.weight in read), default=len(position))
+    return [one for one in layers if position[one.node] >= first]
 
 
 def _kept_outputs(coupling: Coupling, plan: Plan, readers: Sequence[Consumer]) -> dict[Node, Tensor | None]:

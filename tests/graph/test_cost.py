@@ -60,7 +60,7 @@ def test_a_tied_weight_is_counted_once() -> None:
     assert cost.parameters == sum(one.numel() for one in network.parameters())
 
 
-# Kinds whose products torch counts as well; its counter has no rule for embeddings and the like.
+# Situations whose products torch counts as well; its counter leaves fused attention on a CPU out.
 COUNTED = [
     "grouped",
     "depthwise_multiplier",
@@ -72,7 +72,6 @@ COUNTED = [
 ATTENTION = [
     "mha_written_out",
     "mha_many_heads",
-    "scaled_dot_product",
     "fused_qkv_chunked",
     "window_attention",
 ]
@@ -87,6 +86,14 @@ def test_macs_are_half_of_torchs_own_count(name: str) -> None:
         program.run(torch.zeros(1, *one.input_size))
 
     assert 2 * count(couple(program)).macs == counter.get_total_flops()
+
+
+def test_attention_costs_the_same_however_it_is_written() -> None:
+    written_out, fused = situation("mha_written_out"), situation("scaled_dot_product")
+    cuts = (Cut(group="value", units=8, kept=(1, 2, 6)),)
+
+    assert count(written_out).macs == count(fused).macs
+    assert count(written_out, written_out.narrowed(cuts)).macs == count(fused, fused.narrowed(cuts)).macs
 
 
 def test_the_fast_model_agrees_with_the_count() -> None:

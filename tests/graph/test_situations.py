@@ -14,7 +14,11 @@ from edgeprune.graph.check import TOLERANCE, Proven, prove
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
 
-EVERY = pytest.mark.parametrize("name", SITUATIONS)
+
+@pytest.fixture(scope="module", params=SITUATIONS)
+def name(request: pytest.FixtureRequest) -> str:
+    """Every situation; of module scope, so that all tests of one run after each other and share its work."""
+    return str(request.param)
 
 
 @cache
@@ -44,7 +48,6 @@ def answer(program: Program) -> torch.Tensor:
     return program.run(program.example(3, seed=7))
 
 
-@EVERY
 def test_free_groups_and_locks_are_as_promised(name: str) -> None:
     groups = coupled(name).groups
     locked = {group.id: group.locked.why for group in groups if group.locked}
@@ -55,12 +58,10 @@ def test_free_groups_and_locks_are_as_promised(name: str) -> None:
     assert len(last) == 1
 
 
-@EVERY
 def test_the_network_is_small(name: str) -> None:
     assert sum(one.numel() for one in SITUATIONS[name].build().parameters()) < 100_000
 
 
-@EVERY
 def test_half_of_all_free_groups_are_cut_exactly(name: str) -> None:
     proven = halved(name)
 
@@ -68,7 +69,6 @@ def test_half_of_all_free_groups_are_cut_exactly(name: str) -> None:
     assert proven.relative_error <= TOLERANCE
 
 
-@EVERY
 def test_the_cut_reaches_the_output_and_keeps_its_shape(name: str) -> None:
     before, after = answer(coupled(name).program), answer(halved(name).program)
 
@@ -77,7 +77,6 @@ def test_the_cut_reaches_the_output_and_keeps_its_shape(name: str) -> None:
     assert float((before - after).abs().max()) > 1e-3 * float(before.abs().max())
 
 
-@EVERY
 def test_the_recaptured_widths_are_the_planned_ones(name: str) -> None:
     narrowed = coupled(name).narrowed(halved(name).cuts)
     planned = {
@@ -90,14 +89,12 @@ def test_the_recaptured_widths_are_the_planned_ones(name: str) -> None:
     assert {tensor: list(value.shape) for tensor, value in found.items()} == planned
 
 
-@EVERY
 def test_the_predicted_cost_is_the_counted_one(name: str) -> None:
     predicted = count(coupled(name), coupled(name).narrowed(halved(name).cuts))
 
     assert count(recaptured(name)) == predicted
 
 
-@EVERY
 def test_neither_the_network_nor_its_program_is_touched(name: str) -> None:
     halved(name)
     program, fresh = coupled(name).program, SITUATIONS[name].build()
@@ -109,7 +106,6 @@ def test_neither_the_network_nor_its_program_is_touched(name: str) -> None:
         torch.testing.assert_close(answer(program), fresh(program.example(3, seed=7)))
 
 
-@EVERY
 def test_one_unit_is_enough_for_every_group(name: str) -> None:
     """The last unit of each group alone: the narrowest network the groups allow."""
     coupling = coupled(name)
