@@ -1,4 +1,4 @@
-"""The main job, in order: load, screen, plan, shrink, compensate, finetune, export, quantize, verify, profile, report."""
+"""The main job: load > screen > plan > shrink > compensate > finetune > export > ... > report."""
 
 from __future__ import annotations
 
@@ -176,6 +176,9 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
         )
     final = run.stage("save", lambda: network, Programs(MODEL))
 
+    baseline = run.stage(
+        "baseline", lambda: _baseline(original, request, folder, progress), _Files("baseline.json")
+    )
     exported = run.stage("export", lambda: _export(final, request, folder, progress), _Files("exported.json"))
     quantized = run.stage(
         "quantize",
@@ -190,7 +193,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     )
     latencies = run.stage(
         "profile",
-        lambda: _profile(artifacts, folder, target, progress),
+        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, progress),
         Documents(Latencies, hidden("latencies.json")),
     )
     result = report(
@@ -204,6 +207,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
             compensation=compensation,
             splits=splits,
             artifacts=artifacts,
+            baselines=baseline.artifacts,
             failed={**exported.failed, **quantized.failed},
             judgement=judgement,
             latencies=latencies,
@@ -284,6 +288,20 @@ def _export(program: Program, request: Request, folder: Path, progress: Progress
     parent = sha256(folder / MODEL)
     artifacts, failed = export(program, request.formats, folder, parent=parent, progress=progress)
     return Delivery(artifacts=tuple(artifacts), failed=failed)
+
+
+def _baseline(original: Program, request: Request, folder: Path, progress: Progress) -> Delivery:
+    """The original as float32 files, kept out of sight: only their latency is reported."""
+    artifacts, failed = export(
+        original,
+        request.formats,
+        folder / hidden("original"),
+        parent=request.model_sha256,
+        name="export the original",
+        progress=progress,
+    )
+    moved = (one.model_copy(update={"path": hidden(f"original/{one.path}")}) for one in artifacts)
+    return Delivery(artifacts=tuple(moved), failed=failed)
 
 
 def _quantize(

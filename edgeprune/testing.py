@@ -30,7 +30,7 @@ class FakeEvidence:
 
     def f_statistic(self, group: Group) -> Floats | None:
         """Ascending F, None without labels."""
-        return 2.0 * np.arange(group.units) if self.labelled else None
+        return 2.0 * np.arange(group.units, dtype=np.float64) if self.labelled else None
 
     def elimination(self, group: Group) -> Floats | None:
         """Ascending harm, None without labels."""
@@ -56,7 +56,7 @@ class FakeSession:
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """Means per channel, shape (batch, channels)."""
         self.calls.append(len(inputs))
-        return inputs.reshape(*inputs.shape[:2], -1).mean(2)
+        return np.asarray(inputs.reshape(*inputs.shape[:2], -1).mean(2), dtype=np.float32)
 
     def time(self, inputs: NDArray[np.float32], *, warmup: int, runs: int) -> list[int]:
         """As long as it was told, every time."""
@@ -93,7 +93,7 @@ def check_plugin(family: Family, name: str) -> None:
     """What every plug-in must be: importable, a frozen dataclass, documented with how it is selected."""
     plugin = find(family, name)
     assert dataclasses.is_dataclass(plugin), f"{name} is not a dataclass"
-    assert plugin.__dataclass_params__.frozen, f"{name} is not frozen"
+    assert vars(plugin)["__dataclass_params__"].frozen, f"{name} is not frozen"
     assert plugin.__doc__, f"{name} has no docstring"
     assert name in names(family)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from edgeprune.core.comparison import Comparison
 from edgeprune.core.inspection import Inspection
 from edgeprune.core.profiling import Profiling
-from edgeprune.core.report import DeliveredArtifact, Latency, Quality, Report
+from edgeprune.core.report import Baseline, DeliveredArtifact, Latency, Quality, Report
 from edgeprune.core.target import Target
 from edgeprune.core.units import format_bytes, format_count, format_seconds, format_shape
 
@@ -118,38 +118,66 @@ def target(document: Target) -> None:
     out = _console()
     out.print(f"[bold]{document.name}[/]: {document.summary}")
     out.print(f"formats: {', '.join(f'{f} ({r})' for f, r in document.runtimes.items())}")
-    out.print(f"precisions: {', '.join(document.precisions)}; {document.threads} threads")
+    out.print(f"precisions: {', '.join(document.precisions)}; {document.threads} thread{'s' * (document.threads > 1)}")
     out.print(f"channels: multiples of {document.channels.multiple} ({document.channels.source})")
-    table = Table("fact", "value", "source", box=None)
+    # A source that is cut off cannot be looked up, so long ones go on in the next line.
+    table = Table("fact", "value", Column("source", overflow="fold"), box=None)
     for name, fact in document.physics.items():
-        table.add_row(name, f"{fact.value} {fact.unit}".strip(), fact.source)
+        table.add_row(name, f"{_value(fact.value)} {fact.unit}".strip(), fact.source)
     out.print(table)
 
 
+def _value(value: float | str | bool) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def _artifacts(document: Report) -> Table:
-    table = Table("file", "size", "top-1 %", "agrees %", "p50 ms", "p95 ms", "p99 ms", "verified", box=None)
-    for one in document.artifacts:
+    table = Table(
+        "file", "size", "top-1 %", "agrees %", "p50 ms", "p95 ms", "p99 ms", "speed", "verified", box=None
+    )
+    quality = document.quality.original
+    base = {}
+    for whole in document.baseline:
+        base[whole.format] = _measured(whole).p50_ms
+        table.add_row(
+            f"original, {whole.format}",
+            format_bytes(whole.bytes),
+            f"{quality.top1:.2f}" if quality else "-",
+            "",
+            *_latency_cells(_measured(whole)),
+            "1.00x",
+            "",
+            style="dim",
+        )
+    for one in sorted(document.artifacts, key=lambda one: one.format):
         table.add_row(
             one.path,
             format_bytes(one.bytes),
             f"{one.quality.top1:.2f}" if one.quality else "-",
             f"{one.agreement:.2f}",
             *_latency_cells(_measured(one)),
+            _speed(base.get(one.format), _measured(one).p50_ms),
             "[green]yes[/]" if one.passed else f"[red]no: {one.why}[/]",
         )
     return table
 
 
+def _speed(before: float | None, after: float | None) -> str:
+    return f"{before / after:.2f}x" if before and after else "-"
+
+
 def _where_measured(document: Report) -> str:
     if all(one.latency.kind == "measured" for one in document.artifacts):
-        return f"latency: measured on {document.device.name}, which is a {document.target}"
+        return f"latency: measured on {document.device.name}, a {document.target} machine"
     return (
         f"latency: measured on this machine, {document.device.name}; "
         f"[yellow]not measured on the {document.target}[/]"
     )
 
 
-def _measured(one: DeliveredArtifact) -> Latency:
+def _measured(one: DeliveredArtifact | Baseline) -> Latency:
     return one.latency if one.latency.kind == "measured" else one.latency_here or one.latency
 
 

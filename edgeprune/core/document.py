@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from edgeprune.core.errors import DocumentError, nearest
 from edgeprune.core.files import write_text
 
-_NUMBER_LIST = re.compile(r"\[\s+(-?[\d.e+-]+(?:,\s+-?[\d.e+-]+)*)\s+\]")
+# Written over several lines: a text that looks like a list holds no line break, and stays as it is.
+_NUMBER_LIST = re.compile(r"\[\n\s+(-?[\d.e+-]+(?:,\n\s+-?[\d.e+-]+)*)\n\s+\]")
 
 
 class Document(BaseModel):
@@ -89,7 +90,8 @@ def _fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
         return f"{path}: unknown key" + (f" (did you mean '{close}'?)" if close else "")
     if fault["type"] == "missing":
         return f"{path}: missing"
-    return f"{path}: {fault['msg'][:1].lower()}{fault['msg'][1:]}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[:1].lower()}{message[1:]}"
 
 
 def _keys_at(cls: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

@@ -70,7 +70,7 @@ class DeviceError(EdgepruneError):
     exit_code = 3
 
 
-class Interrupted(EdgepruneError):
+class Interrupted(EdgepruneError):  # noqa: N818 - what the user did, not what went wrong
     """The user stopped the run."""
 
     exit_code = 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,9 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         with storage_errors(path):
             yield scratch / path.name
-            os.replace(scratch / path.name, path)
+            (scratch / path.name).replace(path)
     finally:
-        _remove_folder(scratch)
+        shutil.rmtree(scratch)
 
 
 @contextmanager
@@ -67,9 +68,3 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _remove_folder(folder: Path) -> None:
-    for entry in folder.iterdir():
-        entry.unlink()
-    folder.rmdir()

@@ -38,7 +38,7 @@ def find(family: Family, name: str) -> type[Any]:
         )
     try:
         loaded = matches[0].load()
-    except ImportError as error:
+    except Exception as error:  # a stranger's module may raise anything while it is imported
         raise PluginError(
             f"{_singular(family)} '{name}' does not import: {error}",
             hint=f"it comes from {_owner(matches[0])}; reinstall it or install what it needs",
@@ -50,7 +50,7 @@ def build(family: Family, name: str, options: Mapping[str, Any] | None = None) -
     """A plug-in with its options set; the options are the fields of its frozen dataclass."""
     plugin = find(family, name)
     where = f"{_singular(family)} '{name}'"
-    known = [field.name for field in dataclasses.fields(plugin)]
+    known = [field.name for field in dataclasses.fields(plugin) if field.init]
     for option in options or {}:
         # pydantic ignores unknown keys of a standard dataclass, so they are checked here.
         if option not in known:

@@ -59,8 +59,10 @@ class Deviation(Document):
     """How an artifact's answers differ from the captured program's, on the same inputs."""
 
     images: int = Field(gt=0)
-    max_abs: float = Field(description="largest absolute difference of any output element")
-    relative: float = Field(description="max_abs over the largest magnitude of the reference output")
+    max_abs: float | None = Field(
+        description="largest absolute difference of any output element; null where one is not finite"
+    )
+    relative: float | None = Field(description="max_abs over the largest magnitude of the reference output")
 
 
 class Verdict(Document):
@@ -107,6 +109,13 @@ class DeliveredArtifact(Artifact):
     latency_here: Latency | None = Field(
         default=None, description="on this machine, when that is not the target"
     )
+
+
+class Baseline(Artifact):
+    """The original network as a float32 file, timed in turns with the others."""
+
+    latency: Latency
+    latency_here: Latency | None = None
 
 
 class Costs(Document):
@@ -167,6 +176,9 @@ class Report(Document):
     compensation: Compensation | None
     quality: Qualities
     artifacts: tuple[DeliveredArtifact, ...]
+    baseline: tuple[Baseline, ...] = Field(
+        default=(), description="the original network in the same formats: what the others are compared with"
+    )
     warnings: tuple[str, ...] = ()
     timing_s: dict[str, float] = Field(description="wall time per stage, seconds")
 

@@ -12,7 +12,7 @@ _SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 def parse_shape(text: str) -> tuple[int, ...]:
     """Sizes of one input without its batch axis: '3x224x224' -> (3, 224, 224)."""
     parts = text.lower().split("x")
-    if not all(part.isdigit() and int(part) > 0 for part in parts):
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise RequestError(
             f"--input '{text}' is not a size", hint="write channels x height x width: 3x224x224"
         )
@@ -27,15 +27,16 @@ def format_shape(shape: tuple[int, ...]) -> str:
 def parse_count(text: str, *, option: str) -> int:
     """A count as people write it: '60M', '1500k', '1234'."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)", text.strip().lower())
-    if not match or float(match[1]) == 0:
+    count = int(float(match[1]) * _SUFFIXES[match[2]]) if match else 0
+    if count == 0:
         raise RequestError(f"{option} '{text}' is not a count", hint="write it like 60M, 1500k or 1234")
-    return int(float(match[1]) * _SUFFIXES[match[2]])
+    return count
 
 
 def format_count(count: float) -> str:
     """A count with three significant digits: 126000000 -> '126 M'."""
     for size, suffix in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
-        if count >= size:
+        if count >= 0.9995 * size:  # less would be rounded to 1e+03 of the smaller unit
             return f"{count / size:.3g}{suffix}"
     return f"{count:.0f}"
 

@@ -7,7 +7,8 @@ removing S updates W and H^-1 in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 RIDGE = 1e-4
+_SMALL = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +43,13 @@ def eliminate(
     The order of removal (all units; the last one is never removed), and the harm after removing
     the first k of them, k = 0 .. units - 1.
     """
-    state = [_Remainder(reader) for reader in readers]
+    with _threads_for(readers):
+        return _eliminate([_Remainder(reader) for reader in readers], units, order)
+
+
+def _eliminate(
+    state: list[_Remainder], units: int, order: Sequence[int] | None
+) -> tuple[list[int], NDArray[np.float64]]:
     left = list(range(units))
     removed: list[int] = []
     harm = [0.0]
@@ -54,6 +62,18 @@ def eliminate(
         for part in state:
             part.remove(unit)
     return removed + left, np.asarray(harm)
+
+
+@contextmanager
+def _threads_for(readers: Sequence[Reader]) -> Iterator[None]:
+    """One thread for small matrices: handing them to several costs more than it gains."""
+    threads = torch.get_num_threads()
+    if all(len(reader.inverse) <= _SMALL for reader in readers):
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Remainder:

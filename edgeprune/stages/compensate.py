@@ -19,6 +19,7 @@ from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
+from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
 from edgeprune.graph.consumers import (
     Consumer,
@@ -31,7 +32,7 @@ from edgeprune.graph.consumers import (
     positions,
 )
 from edgeprune.graph.cost import count
-from edgeprune.graph.couple import Coupling
+from edgeprune.graph.couple import Coupling, operator_name
 from edgeprune.graph.eliminate import RIDGE
 from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.replay import Replay
@@ -112,7 +113,7 @@ def _kept_outputs(coupling: Coupling, plan: Plan, readers: Sequence[Consumer]) -
 
 
 def _channel_axis(one: Consumer) -> int:
-    return 1 if one.node.meta["val"].ndim > 3 else -1
+    return -1 if operator_name(one.node) == "aten.linear.default" else 1
 
 
 def _affordable(coupling: Coupling, images: int) -> int:
@@ -262,11 +263,10 @@ def _set_intercept(
 def _divergence(original: Program, shrunk: Program, split: Split) -> float:
     """Squared output difference over the original's squared outputs about their mean."""
     difference = spread = 0.0
-    for inputs, _ in split.batches(_BATCH):
-        batch = torch.from_numpy(inputs)
-        expected = original.run(batch)
-        difference += float((shrunk.run(batch) - expected).square().sum())
-        spread += float((expected - expected.mean(0)).square().sum())
+    batches = [inputs for inputs, _ in split.batches(_BATCH)]
+    for expected, present in zip(answers(original, batches), answers(shrunk, batches), strict=True):
+        difference += float(np.square(present - expected).sum())
+        spread += float(np.square(expected - expected.mean(0)).sum())
     return difference / (spread or 1.0)
 
 

@@ -20,6 +20,7 @@ def export(
     folder: Path,
     *,
     parent: str,
+    name: str = "export",
     progress: Progress | None = None,
 ) -> tuple[list[Artifact], dict[str, str]]:
     """The files that could be written, and why the others could not.
@@ -30,7 +31,7 @@ def export(
         No format could be written; the message is the last reason.
     """
     progress = progress or Silent()
-    progress.start("export", len(formats))
+    progress.start(name, len(formats))
     exported, example = program.exported(), program.example(2)
     answer = program.run(example)
     written: list[Artifact] = []

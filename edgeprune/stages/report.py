@@ -15,6 +15,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Plan
 from edgeprune.core.report import (
+    Baseline,
     Compensation,
     Costs,
     DeliveredArtifact,
@@ -49,6 +50,7 @@ class Findings:
     compensation: Compensation | None
     splits: Splits | None
     artifacts: Sequence[Artifact]
+    baselines: Sequence[Artifact]
     failed: dict[str, str]
     judgement: Judgement
     latencies: Latencies
@@ -58,9 +60,14 @@ class Findings:
 def report(found: Findings) -> Report:
     """The report document."""
     at_hand = found.target.at_hand()
+    latencies = dict(zip([*found.artifacts, *found.baselines], found.latencies.latencies, strict=True))
     delivered = tuple(
-        _deliver(artifact, found.judgement, latency, found.target, at_hand)
-        for artifact, latency in zip(found.artifacts, found.latencies.latencies, strict=True)
+        _deliver(artifact, found.judgement, latencies[artifact], found.target, at_hand)
+        for artifact in found.artifacts
+    )
+    baselines = tuple(
+        Baseline(**one.model_dump(), **_latencies(latencies[one], found.target, at_hand))
+        for one in found.baselines
     )
     return Report(
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -83,7 +90,8 @@ def report(found: Findings) -> Report:
         compensation=found.compensation,
         quality=found.judgement.quality,
         artifacts=delivered,
-        warnings=tuple(_warnings(found, delivered)),
+        baseline=baselines,
+        warnings=tuple(_warnings(found, delivered, baselines)),
         timing_s=found.seconds,
     )
 
@@ -92,7 +100,6 @@ def _deliver(
     artifact: Artifact, judgement: Judgement, latency: Latency, target: Target, at_hand: bool
 ) -> DeliveredArtifact:
     verdict = next(one for one in judgement.verdicts if one.path == artifact.path)
-    unknown = Latency(kind="none", device=target.name, note="not measured on the device")
     return DeliveredArtifact(
         **artifact.model_dump(),
         quality=verdict.quality,
@@ -100,9 +107,16 @@ def _deliver(
         deviation=verdict.deviation,
         passed=verdict.passed,
         why=verdict.why,
-        latency=latency if at_hand else unknown,
-        latency_here=None if at_hand else latency,
+        **_latencies(latency, target, at_hand),
     )
+
+
+def _latencies(latency: Latency, target: Target, at_hand: bool) -> dict[str, Latency | None]:
+    """A measurement on this machine is the target's only when this machine is the target."""
+    if at_hand:
+        return {"latency": latency, "latency_here": None}
+    unknown = Latency(kind="none", device=target.name, note="not measured on the device")
+    return {"latency": unknown, "latency_here": latency}
 
 
 def _counts(splits: Splits | None) -> ImageCounts | None:
@@ -113,7 +127,9 @@ def _counts(splits: Splits | None) -> ImageCounts | None:
     )
 
 
-def _warnings(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str]:
+def _warnings(
+    found: Findings, delivered: Sequence[DeliveredArtifact], baselines: Sequence[Baseline]
+) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
@@ -122,7 +138,11 @@ def _warnings(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[s
         lines.append("the refit did not help on the selection images and was not kept")
     if compensation is not None and found.splits and compensation.images < len(found.splits.calibration):
         lines.append(f"the refit used {compensation.images} images, all that fit in memory")
+    originals = {one.format: one for one in baselines}
     floats = {one.format: one for one in delivered if one.precision == "fp32"}
+    for format, one in floats.items():
+        if format in originals:
+            lines += _not_faster(one, originals[format], f"the original's {format} file")
     for one in delivered:
         base = floats.get(one.format)
         if base is not None and one is not base:
@@ -131,17 +151,22 @@ def _warnings(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[s
 
 
 def _against_float(one: DeliveredArtifact, base: DeliveredArtifact, shrunk: Quality | None) -> list[str]:
-    lines = []
+    lines: list[str] = []
     if one.quality and shrunk and one.quality.top1 < shrunk.top1 - 0.5:
         lines.append(f"{one.path} loses {shrunk.top1 - one.quality.top1:.2f} points against float32")
     if one.precision.startswith("int8"):
-        slow, fast = _p50(one), _p50(base)
-        if slow is not None and fast is not None and slow >= fast:
-            lines.append(f"{one.path} is not faster than {base.path} here: {slow:.2f} against {fast:.2f} ms")
+        lines += _not_faster(one, base, base.path)
     return lines
 
 
-def _p50(one: DeliveredArtifact) -> float | None:
+def _not_faster(one: DeliveredArtifact, base: DeliveredArtifact | Baseline, name: str) -> list[str]:
+    slow, fast = _p50(one), _p50(base)
+    if slow is None or fast is None or slow < fast:
+        return []
+    return [f"{one.path} is not faster than {name} here: {slow:.2f} against {fast:.2f} ms"]
+
+
+def _p50(one: DeliveredArtifact | Baseline) -> float | None:
     latency = one.latency_here or one.latency
     return latency.p50_ms
 

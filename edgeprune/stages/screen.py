@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.core.errors import RequestError
-from edgeprune.core.group import Group, Slice
+from edgeprune.core.group import Group, Indices, Slice
 from edgeprune.core.moments import ClassMoments
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion
@@ -21,7 +21,7 @@ from edgeprune.core.samples import Split
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.capture import tensor_shape
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
-from edgeprune.graph.couple import Coupling
+from edgeprune.graph.couple import Coupling, operator_name
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
 from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.replay import observe
@@ -114,7 +114,7 @@ class _Evidence:
         self._by_source: dict[Node, list[Consumer]] = {}
         for one in wanted.values():
             self._by_source.setdefault(one.source, []).append(one)
-        self._receivers = {one.receiver for one in wanted.values()}
+        self._receivers = {one.receiver: _channel_axis(one) for one in wanted.values()}
         self._sources = self._sources_of_groups()
         self._random = torch.Generator().manual_seed(self.seed)
 
@@ -127,8 +127,9 @@ class _Evidence:
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
             if labels is not None:
-                for group, axis, piece in self._sources.get(node, []):
-                    self._add_moments(f"{group.id} {node.name}", value, axis, piece, labels)
+                for group, axis, indices in self._sources.get(node, []):
+                    per_image = _per_image(node, value, axis, len(labels))
+                    self._add_moments(f"{group.id} {node.name}", per_image[:, indices].mean(2), labels)
 
         watched = {*self._receivers, *self._by_source, *self._sources}
         observe(self.coupling.program, inputs, watched, visit)
@@ -214,17 +215,11 @@ class _Evidence:
         self._grams.setdefault(one.weight, Gram(rows.shape[1])).add(rows)
 
     def _add_variance(self, node: Node, value: Tensor) -> None:
-        # Linear outputs have channels last, convolutions second.
-        channels = value if value.ndim <= 3 else value.movedim(1, -1)
+        channels = value.movedim(self._receivers[node], -1)
         rows = channels.reshape(-1, channels.shape[-1])
         self._variances.setdefault(node, _Variance(rows.shape[1])).add(rows)
 
-    def _add_moments(
-        self, key: str, value: Tensor, axis: int, piece: Slice, labels: NDArray[np.int64]
-    ) -> None:
-        others = [other for other in range(1, value.ndim) if other != axis]
-        means = value.mean(others) if others else value
-        per_unit = means.double().numpy()[:, piece.indices].mean(2)
+    def _add_moments(self, key: str, per_unit: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
         batch = ClassMoments.of(per_unit, labels, self.classes)
         before = self._moments.get(key)
         self._moments[key] = batch if before is None else before.merge(batch)
@@ -238,22 +233,48 @@ class _Evidence:
             self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
         return self._anova[group.id]
 
-    def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Slice]]]:
+    def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Indices]]]:
         """The values in which each group is read, with the axis and positions of its units."""
-        found: dict[Node, list[tuple[Group, int, Slice]]] = {}
-        seen = set()
+        found: dict[Node, list[tuple[Group, int, Indices]]] = {}
         for group in self.groups:
-            pieces = {(piece.tensor, piece.axis): piece for piece in group.of_role("consumer")}
+            read = {(piece.tensor, piece.axis) for piece in group.of_role("consumer")}
+            seen = set()
             for reading in self.coupling.consumptions:
-                piece = pieces.get((reading.tensor, reading.axis))
-                if piece is None or (group.id, reading.source) in seen:
+                source, axis = reading.source, reading.input_axis
+                if (reading.tensor, reading.axis) not in read or source in seen:
                     continue
-                size = tensor_shape(reading.source.meta["val"])[reading.input_axis]
-                width = self._tensors[reading.tensor].shape[reading.axis]
-                if size == width:  # grouped readers see positions, not channels
-                    seen.add((group.id, reading.source))
-                    found.setdefault(reading.source, []).append((group, reading.input_axis, piece))
+                if None not in tensor_shape(source.meta["val"]):
+                    continue  # the same for every image
+                indices = self._indices(group, source, axis)
+                if indices is not None:
+                    seen.add(source)
+                    found.setdefault(source, []).append((group, axis, indices))
         return found
+
+    def _indices(self, group: Group, source: Node, axis: int) -> Indices | None:
+        """Where a group's units are along an axis of a value, shape (units, width); None if not all are."""
+        labels = self.coupling.axes[source.name][axis]
+        assert isinstance(labels, np.ndarray)
+        classes = self.coupling.class_of[labels]
+        places = [np.flatnonzero(classes == number) for number in self.coupling.unit_classes[group.id]]
+        widths = {len(place) for place in places}
+        return np.stack(places) if len(widths) == 1 and 0 not in widths else None
+
+
+def _channel_axis(one: Consumer) -> int:
+    return -1 if operator_name(one.node) == "aten.linear.default" else 1
+
+
+def _per_image(node: Node, value: Tensor, axis: int, images: int) -> NDArray[np.float64]:
+    """Means over everything but an axis, shape (images, size).
+
+    Windows of one image lie side by side in the batch axis, as `view(batch, ...)` puts them.
+    """
+    batch = tensor_shape(node.meta["val"]).index(None)
+    others = [other for other in range(value.ndim) if other not in {batch, axis}]
+    means = value.mean(others) if others else value
+    rows = (means if batch < axis else means.T).double().numpy()
+    return np.asarray(rows.reshape(images, -1, rows.shape[1]).mean(1))
 
 
 class _Variance(Gram):

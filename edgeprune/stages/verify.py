@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact
@@ -18,9 +17,10 @@ from edgeprune.core.registry import build
 from edgeprune.core.report import Deviation, Quality, Verdict
 from edgeprune.core.samples import Split
 from edgeprune.core.target import Target
+from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
 
-_BATCH = 100
+_BATCH = 50
 _RANDOM_INPUTS = 64
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
@@ -32,14 +32,11 @@ def judge(
 ) -> tuple[Quality, NDArray[np.float32]]:
     """Accuracy of a captured program, and its outputs, shape (images, classes)."""
     progress.start(f"accuracy of the {name}", len(test))
-    outputs = []
-    for inputs, _ in test.batches(_BATCH):
-        outputs.append(program.run(torch.from_numpy(inputs)).numpy())
-        progress.advance(len(inputs))
+    batches = (inputs for inputs, _ in test.batches(_BATCH))
+    outputs = np.concatenate(list(answers(program, batches, progress.advance)))
     progress.finish()
-    answers = np.concatenate(outputs)
     assert test.labels is not None
-    return quality_of(answers, test.labels), answers
+    return quality_of(outputs, test.labels), outputs
 
 
 def verify(
@@ -67,7 +64,7 @@ def verify(
     progress = progress or Silent()
     inputs = _inputs(program, test)
     if reference is None:
-        reference = np.concatenate([program.run(torch.from_numpy(one)).numpy() for one in inputs])
+        reference = np.concatenate(list(answers(program, inputs)))
     labels = None if test is None else test.labels
     progress.start("verify", len(artifacts) * len(reference))
 

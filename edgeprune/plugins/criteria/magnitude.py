@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from edgeprune.core.group import Group
 from edgeprune.core.protocols import Evidence
@@ -16,7 +15,7 @@ from edgeprune.core.protocols import Evidence
 class L1:
     """`--criterion l1`: sum of absolute weights (Li et al. 2017)."""
 
-    needs_data: bool = Field(default=False, init=False)
+    needs_data: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""
@@ -27,7 +26,7 @@ class L1:
 class L2:
     """`--criterion l2`: Euclidean norm of the weights; the default without data."""
 
-    needs_data: bool = Field(default=False, init=False)
+    needs_data: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,16 @@ class Screening:
     The default weight is the better of those tried in docs/benchmarks.md.
     """
 
-    alpha: float = Field(default=0.3, ge=0, le=1)
-    needs_data: bool = Field(default=True, init=False)
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.3
+    needs_data: bool = field(default=True, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that separate no class and carry little weight come first."""
         f_statistic = evidence.f_statistic(group)
-        assert f_statistic is not None
-        magnitude = evidence.magnitude(group, 2)
-        return self.alpha * _normalised(f_statistic) + (1 - self.alpha) * _normalised(magnitude)
+        magnitude = _normalised(evidence.magnitude(group, 2))
+        if f_statistic is None:  # no layer reads the group by itself
+            return magnitude
+        return self.alpha * _normalised(f_statistic) + (1 - self.alpha) * magnitude
 
 
 def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:

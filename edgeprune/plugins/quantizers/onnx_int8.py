@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class OnnxInt8:
     less than its interval (docs/decisions/0003-int8.md).
     """
 
-    images: int = Field(default=200, gt=0)
+    images: Annotated[int, Field(gt=0)] = 200
     format: Format = field(default="onnx", init=False)
     precision: Precision = field(default="int8", init=False)
     needs_data: bool = field(default=True, init=False)

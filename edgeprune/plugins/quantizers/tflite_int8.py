@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from edgeprune.core.quiet import first_line, quiet
 class TfliteInt8:
     """Weights per channel; inputs and outputs stay float32, so that callers change nothing."""
 
-    images: int = Field(default=200, gt=0)
+    images: Annotated[int, Field(gt=0)] = 200
     format: Format = field(default="tflite", init=False)
     precision: Precision = field(default="int8", init=False)
     needs_data: bool = field(default=True, init=False)

@@ -16,8 +16,10 @@ from edgeprune.core.quiet import first_line, quiet
 
 @dataclass(frozen=True)
 class TfliteInt8Dynamic:
-    """Depthwise convolutions keep float arithmetic: XNNPACK has no hybrid kernel for them, and the
-    reference kernel made MobileNetV2 slower than float32 here.
+    """Depthwise convolutions keep float arithmetic.
+
+    XNNPACK has no hybrid kernel for them, and the reference kernel made MobileNetV2 slower than
+    float32 here.
     """
 
     format: Format = field(default="tflite", init=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from edgeprune.core.quiet import first_line, quiet
 class LiteRt:
     """`runtimes.tflite = "litert"` in a target."""
 
-    threads: int = Field(default=1, gt=0)
+    threads: Annotated[int, Field(gt=0)] = 1
     format: Format = field(default="tflite", init=False)
 
     def open(self, path: Path) -> Session:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from edgeprune.core.quiet import first_line
 class OnnxRuntime:
     """`runtimes.onnx = "onnxruntime"` in a target."""
 
-    threads: int = Field(default=1, gt=0)
+    threads: Annotated[int, Field(gt=0)] = 1
     format: Format = field(default="onnx", init=False)
 
     def open(self, path: Path) -> Session:
