@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint bench bench-main clean
+.PHONY: install demo test lint tflite-runtime bench bench-main clean
 
 install: $(VENV)/.installed
 

@@ -91,7 +91,7 @@ def _fault(cls: type[BaseModel], fault: dict[str, Any]) -> str:
     if fault["type"] == "missing":
         return f"{path}: missing"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[:1].lower()}{message[1:]}"
+    return (f"{path}: " if path else "") + f"{message[:1].lower()}{message[1:]}"
 
 
 def _keys_at(cls: type[BaseModel], location: tuple[str | int, ...]) -> list[str]:

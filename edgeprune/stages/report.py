@@ -70,7 +70,7 @@ def report(found: Findings) -> Report:
         for one in found.baselines
     )
     return Report(
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=_command(),
         seed=found.request.seed,
         versions={"python": python_version(), **_versions()},
         model=found.request.model or "module",
@@ -169,6 +169,12 @@ def _not_faster(one: DeliveredArtifact, base: DeliveredArtifact | Baseline, name
 def _p50(one: DeliveredArtifact | Baseline) -> float | None:
     latency = one.latency_here or one.latency
     return latency.p50_ms
+
+
+def _command() -> str:
+    """The line that was typed; a program that uses the API is named instead."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["edgeprune" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def _versions() -> dict[str, str]:

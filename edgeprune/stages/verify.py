@@ -110,20 +110,31 @@ def _verdict(
     labels: NDArray[np.int64] | None,
 ) -> Verdict:
     flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
-    difference = float(np.abs(flat - expected).max())
-    scale = float(np.abs(expected).max()) or 1.0
     agreement = 100 * float((flat.argmax(1) == expected.argmax(1)).mean())
-    tolerance = TOLERANCES.get(artifact.precision)
-    why = ""
-    if not np.isfinite(flat).all():
-        why = "its answers are not finite"
-    elif tolerance is not None and difference / scale > tolerance:
-        why = f"its answers differ by {difference / scale:.1e} (relative), more than {tolerance:.0e}"
+    deviation = _deviation(flat, expected)
+    why = _why(deviation, TOLERANCES.get(artifact.precision))
     return Verdict(
         path=artifact.path,
         quality=None if labels is None else quality_of(flat, labels),
         agreement=round(agreement, 4),
-        deviation=Deviation(images=len(flat), max_abs=difference, relative=difference / scale),
+        deviation=deviation,
         passed=not why,
         why=why,
     )
+
+
+def _deviation(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Deviation:
+    if not (np.isfinite(outputs).all() and np.isfinite(reference).all()):
+        return Deviation(images=len(outputs), max_abs=None, relative=None)
+    difference = float(np.abs(outputs - reference).max())
+    scale = float(np.abs(reference).max()) or 1.0
+    return Deviation(images=len(outputs), max_abs=difference, relative=difference / scale)
+
+
+def _why(deviation: Deviation, tolerance: float | None) -> str:
+    """What is wrong with a file that answers like this; '' when nothing is."""
+    if deviation.relative is None:
+        return "its answers are not finite"
+    if tolerance is not None and deviation.relative > tolerance:
+        return f"its answers differ by {deviation.relative:.1e} (relative), more than {tolerance:.0e}"
+    return ""

@@ -37,11 +37,12 @@ class Tflite:
             ) from error
         try:
             with quiet():
-                converted = litert_torch.convert(program.module(), (example[:1].contiguous(),))
+                content = litert_torch.convert(program.module(), (example[:1].contiguous(),)).model_content()
         except Exception as error:  # the converter passes on errors of torch, JAX and MLIR
             raise ModelError(
                 f"TFLite export failed: {first_line(error)}",
                 hint="replace the operator it names, or leave this format out with --format onnx",
             ) from error
         # Not caught above: a full disk is no fault of the converter.
-        converted.export(str(path))
+        with quiet():
+            converted.export(str(path))

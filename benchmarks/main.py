@@ -1,0 +1,300 @@
+"""Writes docs/benchmarks.md: the main job on CIFAR-10 ResNets and on untrained torchvision networks.
+
+`make bench-main`. Needs ../shared/data (or $EDGEPRUNE_DATA) and about half an hour on two cores.
+Every figure of the page is measured by this script in one go, on an otherwise idle machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgeprune.core.foreign import import_torchvision
+from edgeprune.core.progress import Silent
+from edgeprune.core.recipe import Preprocess
+from edgeprune.core.registry import build
+from edgeprune.core.report import Report
+from edgeprune.core.request import Budget, Images
+from edgeprune.core.samples import Samples, Split, Splits
+from edgeprune.core.target import find_target
+from edgeprune.graph.couple import couple
+from edgeprune.stages.ask import ask
+from edgeprune.stages.compensate import compensate
+from edgeprune.stages.draw import draw
+from edgeprune.stages.load import load
+from edgeprune.stages.plan import plan
+from edgeprune.stages.profile import profile
+from edgeprune.stages.quantize import quantize
+from edgeprune.stages.screen import screen
+from edgeprune.stages.shrink import shrink
+from edgeprune.stages.verify import judge
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
+WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
+CRITERIA = ("screening", "refit", "l2", "l1", "random")
+SPEEDUP = 2.0
+TARGET = "rpi4"
+
+
+@dataclass(frozen=True)
+class Command:
+    """One run of the command line, with what it cost."""
+
+    report: Report
+    seconds: float
+    peak_gb: float
+
+
+def main() -> None:
+    if not DATA.is_dir():
+        sys.exit(f"error: {DATA} is absent\nhint: set EDGEPRUNE_DATA to the folder with cifar10.npz")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {name: compress_cifar(name, Path(folder)) for name in WEIGHTS}
+        tables = {name: criteria_table(name) for name in WEIGHTS}
+        untrained = [untrained_rows(name, Path(folder)) for name in ("resnet18", "mobilenet_v2")]
+    page = render(runs, tables, untrained)
+    (ROOT / "docs" / "benchmarks.md").write_text(page, encoding="utf-8")
+    print(page)
+
+
+def compress_cifar(name: str, folder: Path) -> Command:
+    say(f"edgeprune compress {name}")
+    return run_command(
+        DATA / "resnet_cifar10" / WEIGHTS[name],
+        "--arch",
+        f"{ROOT}/models/resnet_cifar/model.py:{name}",
+        "--data",
+        f"npz:{DATA}/cifar10.npz",
+        "--speedup",
+        str(SPEEDUP),
+        out=folder / name,
+    )
+
+
+def run_command(model: Path, *options: str, out: Path) -> Command:
+    command = [sys.executable, "-m", "edgeprune", "compress", str(model), "--target", TARGET]
+    command += [*options, "--out", str(out), "--json", "--quiet"]
+    started = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    return Command(Report.parse(json.loads(done.stdout), source="--json"), seconds, peak)
+
+
+@dataclass(frozen=True)
+class CriterionRow:
+    """One criterion at the same budget: top-1 right after the cut, and after the refit."""
+
+    name: str
+    cut: float
+    refitted: float
+    divergence: float
+    seconds: float
+
+
+def criteria_table(name: str) -> list[CriterionRow]:
+    target = find_target(TARGET)
+    arch = f"{ROOT}/models/resnet_cifar/model.py:{name}"
+    weights = DATA / "resnet_cifar10" / WEIGHTS[name]
+    request = ask(weights, target, arch=arch, data=f"npz:{DATA}/cifar10.npz", images=Images())
+    program = load(weights, arch=arch, input_size=request.input, base=ROOT)
+    coupling, splits = couple(program), draw(request, program)
+    assert splits is not None
+    rows = []
+    for criterion in CRITERIA:
+        say(f"{name}: criterion {criterion}")
+        rows.append(criterion_row(coupling, splits, criterion, target.channels.multiple))
+    return rows
+
+
+def criterion_row(coupling: Any, splits: Splits, criterion: str, multiple: int) -> CriterionRow:
+    started = time.perf_counter()
+    screening = screen(
+        coupling,
+        splits.calibration,
+        build("criteria", criterion),
+        name=criterion,
+        classes=splits.classes,
+    )
+    proposal = plan(coupling, screening, Budget(speedup=SPEEDUP), multiple=multiple)
+    program, done, _ = shrink(coupling, proposal)
+    working = time.perf_counter() - started
+    cut, _ = judge(program, splits.test, Silent(), "cut network")
+    started = time.perf_counter()
+    program, found = compensate(coupling, program, done, splits.calibration, splits.selection)
+    working += time.perf_counter() - started
+    refitted, _ = judge(program, splits.test, Silent(), "refitted network")
+    return CriterionRow(criterion, cut.top1, refitted.top1, found.divergence_after, working)
+
+
+def untrained_rows(name: str, folder: Path) -> tuple[str, Command, dict[str, tuple[float, float]]]:
+    """A data-free run, then static int8 files calibrated on noise, for their speed only."""
+    say(f"edgeprune compress {name}, untrained, data-free")
+    torch.manual_seed(0)
+    weights = folder / f"{name}.pt"
+    torch.save(getattr(import_torchvision().models, name)().state_dict(), weights)
+    out = folder / f"{name}-run"
+    run = run_command(weights, "--arch", f"torchvision:{name}", "--input", "3x224x224", out=out)
+    target = find_target("x86-64")
+    floats = [one for one in run.report.artifacts if one.precision == "fp32"]
+    static, failed = quantize(floats, ["int8"], noise(32), out)
+    assert not failed, failed
+    pairs = [*floats, *static]
+    latencies = profile(pairs, out, target)
+    p50 = {(one.format, one.precision): latency.p50_ms for one, latency in zip(pairs, latencies, strict=True)}
+    return name, run, {f: (p50[f, "fp32"], p50[f, "int8"]) for f in ("onnx", "tflite")}
+
+
+def noise(images: int) -> Split:
+    """Normally distributed images: they set int8 ranges, and say nothing about accuracy."""
+    random = np.random.default_rng(0)
+    pool = random.standard_normal((images, 3, 224, 224), dtype=np.float32)
+    samples = Samples(images, lambda indices: pool[indices], None, "noise")
+    return Split(samples, np.arange(images), Preprocess())
+
+
+def render(
+    runs: dict[str, Command],
+    tables: dict[str, list[CriterionRow]],
+    untrained: list[tuple[str, Command, dict[str, tuple[float, float]]]],
+) -> str:
+    first = next(iter(runs.values())).report
+    device, versions = first.device, first.versions
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench-main`; every figure comes from that one run.",
+        "",
+        f"- taken {datetime.now(UTC):%Y-%m-%d} on {device.cpu}, {device.cores} cores, {device.machine}",
+        f"- {', '.join(f'{name} {version}' for name, version in versions.items())}",
+        "- seed 0; calibration and selection images come from the training set, accuracy from all",
+        "  10,000 test images, intervals are 95 % Wilson intervals",
+        f"- latency: this machine, {target_threads()} threads, batch of one, files taking turns",
+        f"- target {TARGET}: widths are multiples of {find_target(TARGET).channels.multiple}; nothing "
+        "was measured on that device",
+        "",
+        "## CIFAR-10 ResNets, half the MACs, no training",
+        "",
+    ]
+    for name, command in runs.items():
+        lines += cifar_section(name, command)
+    lines += ["## Criteria at the same budget", "", CRITERIA_TEXT, ""]
+    for name, rows in tables.items():
+        lines += criteria_section(name, runs[name].report, rows)
+    lines += ["## Untrained torchvision networks, data-free", "", UNTRAINED_TEXT, ""]
+    lines += untrained_section(untrained)
+    return "\n".join(lines) + "\n"
+
+
+CRITERIA_TEXT = (
+    "Top-1 right after the cut and after the refit, on the 10,000 test images; divergence is what the\n"
+    "refit leaves on the selection images (the defaults are chosen by it, never by the test images).\n"
+    "`random` is the floor, the untouched network the ceiling."
+)
+UNTRAINED_TEXT = (
+    "Random weights, so no accuracy is claimed. Static int8 needs images: for its speed the float32\n"
+    "files are quantized with noise as calibration. Milliseconds are p50 on one thread."
+)
+
+
+def cifar_section(name: str, command: Command) -> list[str]:
+    report = command.report
+    cost, quality = report.cost, report.quality
+    assert quality.original is not None
+    assert quality.shrunk is not None
+    lines = [
+        f"### {name}",
+        "",
+        f"{cost.before.macs:,} -> {cost.after.macs:,} MACs ({cost.before.macs / cost.after.macs:.2f}x), "
+        f"{cost.before.parameters:,} -> {cost.after.parameters:,} parameters. "
+        f"Whole command: {command.seconds:.0f} s, peak memory {command.peak_gb:.2f} GB.",
+        "",
+        "| file | bytes | top-1 % | interval | agrees % | p50 ms | p95 | p99 | against the original |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    low, high = quality.original.interval
+    base = {}
+    for one in report.baseline:
+        timing = one.latency_here or one.latency
+        base[one.format] = timing.p50_ms or float("nan")
+        lines.append(
+            f"| original, {one.format} | {one.bytes:,} | {quality.original.top1:.2f} | "
+            f"{low:.2f}-{high:.2f} | | {timing.p50_ms:.2f} | {timing.p95_ms:.2f} | "
+            f"{timing.p99_ms:.2f} | 1.00x |"
+        )
+    low, high = quality.shrunk.interval
+    lines.append(f"| model.pt2 | | {quality.shrunk.top1:.2f} | {low:.2f}-{high:.2f} | 100 | | | | |")
+    for one in sorted(report.artifacts, key=lambda one: one.format):
+        timing, top1 = one.latency_here or one.latency, one.quality
+        assert top1 is not None
+        assert timing.p50_ms is not None
+        lines.append(
+            f"| {one.path} | {one.bytes:,} | {top1.top1:.2f} | {top1.interval[0]:.2f}-"
+            f"{top1.interval[1]:.2f} | {one.agreement:.2f} | {timing.p50_ms:.2f} | {timing.p95_ms:.2f} | "
+            f"{timing.p99_ms:.2f} | {base[one.format] / timing.p50_ms:.2f}x |"
+        )
+    stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in report.timing_s.items())
+    return [*lines, "", f"Seconds per stage: {stages}.", ""]
+
+
+def criteria_section(name: str, report: Report, rows: list[CriterionRow]) -> list[str]:
+    assert report.quality.original is not None
+    lines = [
+        f"### {name}, {SPEEDUP:g}x fewer MACs",
+        "",
+        "| criterion | after the cut | after the refit | divergence | seconds |",
+        "|---|---|---|---|---|",
+        f"| (untouched) | {report.quality.original.top1:.2f} | | 0 | |",
+    ]
+    for row in rows:
+        lines.append(
+            f"| {row.name} | {row.cut:.2f} | {row.refitted:.2f} | {row.divergence:.4f} | {row.seconds:.0f} |"
+        )
+    return [*lines, ""]
+
+
+def untrained_section(
+    rows: list[tuple[str, Command, dict[str, tuple[float, float]]]],
+) -> list[str]:
+    lines = [
+        "| network | format | MACs | difference, fp32 | original fp32 | fp32 | static int8 | int8 is |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, command, pairs in rows:
+        report = command.report
+        before, after = report.cost.before.macs, report.cost.after.macs
+        for format, (full, small) in pairs.items():
+            one = next(a for a in report.artifacts if (a.format, a.precision) == (format, "fp32"))
+            whole = next(b for b in report.baseline if b.format == format)
+            timing = whole.latency_here or whole.latency
+            lines.append(
+                f"| {name} | {format} | {before / 1e9:.2f} -> {after / 1e9:.2f} G | "
+                f"{one.deviation.relative:.1e} | {timing.p50_ms:.1f} | {full:.1f} | {small:.1f} | "
+                f"{full / small:.2f}x faster |"
+            )
+    return lines
+
+
+def target_threads() -> int:
+    return min(find_target(TARGET).threads, os.cpu_count() or 1)
+
+
+def say(text: str) -> None:
+    print(f"[{datetime.now(UTC):%H:%M:%S}] {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,222 @@
+"""One filled example of every kind of document, as small as it can be and with no field left out."""
+
+from __future__ import annotations
+
+from edgeprune.core.artifact import Artifact, Tensor
+from edgeprune.core.comparison import Comparison, Row
+from edgeprune.core.document import Document
+from edgeprune.core.inspection import GroupRow, Inspection
+from edgeprune.core.journal import Entry, Journal
+from edgeprune.core.plan import Cost, Cut, Plan
+from edgeprune.core.profiling import ProfiledFile, Profiling
+from edgeprune.core.recipe import Preprocess, Recipe
+from edgeprune.core.report import (
+    Baseline,
+    Compensation,
+    Costs,
+    DeliveredArtifact,
+    Deviation,
+    Device,
+    ImageCounts,
+    Latency,
+    Proof,
+    Qualities,
+    Quality,
+    Report,
+)
+from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.screening import GroupScreening, Screening
+from edgeprune.core.target import Channels, Fact, Host, Target
+from edgeprune.core.timing import Timing
+
+COST = Cost(parameters=1000, macs=20_000, weight_bytes=4000, peak_activation_bytes=8192)
+LESS = Cost(parameters=500, macs=10_000, weight_bytes=2000, peak_activation_bytes=4096)
+QUALITY = Quality(top1=91.5, images=200, interval=(86.8, 94.6))
+TIMING = Timing(samples_ns=(1_100_000, 900_000, 1_000_000, 4_000_000), warmup=2, threads=1)
+DEVICE = Device(
+    name="box (a cpu)",
+    machine="x86_64",
+    cpu="a cpu",
+    cores=2,
+    governor=None,
+    clock_mhz=2100.0,
+    temperature_c=None,
+    load_average=0.5,
+)
+TARGET = Target(
+    name="board",
+    summary="A board",
+    host=Host(machine="riscv64", model="Board 1"),
+    runtimes={"onnx": "onnxruntime", "tflite": "litert"},
+    precisions=("fp32", "int8"),
+    threads=4,
+    channels=Channels(multiple=8, source="its manual"),
+    physics={"memory": Fact(value=4.0, unit="GB", source="its manual")},
+)
+REQUEST = Request(
+    model="net",
+    model_sha256="ab12",
+    arch="model.py:net",
+    arch_base="/home/me",
+    input=(3, 16, 16),
+    data="npz:data.npz",
+    data_base="/home/me",
+    labels=("cat", "dog"),
+    preprocess=Preprocess(crop=16, scale=255.0, mean=(0.5,), std=(0.2, 0.2, 0.2)),
+    target="board",
+    budget=Budget(speedup=2.0, macs=10_000, parameters=500),
+    criterion="l2",
+    images=Images(calibration=10, selection=5, test=20),
+    epochs=1,
+    formats=("onnx",),
+    seed=3,
+    trust_pickle=True,
+)
+
+
+def an_artifact(precision: str = "fp32", format: str = "onnx") -> Artifact:
+    name = "model" if precision == "fp32" else f"model.{precision}"
+    return Artifact(
+        format=format,
+        precision=precision,
+        path=f"{name}.{format}",
+        bytes=4321,
+        sha256=f"{precision} {format}",
+        parent="cd34",
+        inputs=(Tensor(name="input", shape=(None, 3, 16, 16), dtype="float32"),),
+        outputs=(Tensor(name="output", shape=(None, 2), dtype="float32"),),
+    )
+
+
+def measured(*, milliseconds: float = 1.0, samples: tuple[int, ...] = ()) -> Latency:
+    """A measurement; without samples, around as many milliseconds as are told."""
+    taken = samples or tuple(int(milliseconds * 1e6) + shift for shift in range(-500, 501, 100))
+    timing = Timing(samples_ns=taken, warmup=2, threads=1)
+    return Latency(
+        kind="measured",
+        device=DEVICE.name,
+        runtime="onnxruntime",
+        runtime_version="1.0",
+        p50_ms=timing.p50_ms,
+        p95_ms=timing.p95_ms,
+        p99_ms=timing.p99_ms,
+        timing=timing,
+    )
+
+
+def delivered(
+    precision: str = "fp32",
+    format: str = "onnx",
+    *,
+    here: Latency | None = None,
+    there: Latency | None = None,
+    quality: Quality | None = QUALITY,
+) -> DeliveredArtifact:
+    """A file with a latency on this machine, on the target, on both or on neither."""
+    return DeliveredArtifact(
+        **an_artifact(precision, format).model_dump(),
+        quality=quality,
+        agreement=100.0,
+        deviation=Deviation(images=200, max_abs=1e-6, relative=2e-7),
+        passed=True,
+        latency=there or Latency(kind="none", device="board", note="not measured on the device"),
+        latency_here=here,
+    )
+
+
+def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
+    return Report(
+        command="edgeprune compress net.pt --target board",
+        seed=3,
+        versions={"edgeprune": "0.1.0", "python": "3.11.7"},
+        model="net",
+        model_sha256="ab12",
+        target="board",
+        taken_at="2025-01-02T03:04:05+00:00",
+        device=DEVICE.model_copy(update={"cpu": cpu}),
+        data="npz:data.npz",
+        labels=("cat", "dog"),
+        images=ImageCounts(calibration=10, selection=5, test=200),
+        criterion="l2",
+        budget=">= 2x fewer MACs",
+        cost=Costs(before=COST, after=LESS),
+        groups=2,
+        locked={"head": "the network's output"},
+        proof=Proof(inputs=2, relative_error=1e-16, refused={"body": "its answers differ"}),
+        compensation=Compensation(
+            images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True
+        ),
+        quality=Qualities(original=QUALITY, shrunk=QUALITY, note=""),
+        artifacts=artifacts or (delivered(here=measured()),),
+        baseline=(Baseline(**an_artifact().model_dump(), latency=measured(), latency_here=None),),
+        warnings=("mind the gap",),
+        timing_s={"load": 0.1, "screen": 2.0},
+    )
+
+
+EXAMPLES: tuple[Document, ...] = (
+    TARGET,
+    REQUEST,
+    a_report(),
+    Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog")),
+    Plan(
+        graph="f00",
+        criterion="l2",
+        budget=">= 2x fewer MACs",
+        seed=3,
+        before=COST,
+        after=LESS,
+        cuts=(Cut(group="body", units=4, kept=(0, 3)),),
+        locked={"stem": "its answers differ"},
+    ),
+    Screening(
+        criterion="l2",
+        images=10,
+        groups={
+            "body": GroupScreening(
+                scores=(0.5, -1.5e-07),
+                order=(1, 0),
+                harm=(0.0, 0.25),
+                magnitude=(1.0, 2.0),
+                f_statistic=(3.0, 1e12),
+                p_value=(0.04, 0.0),
+                significant=2,
+            )
+        },
+    ),
+    Journal(request=REQUEST, stages={"load": Entry(seconds=0.1, files={"model.pt2": "ab12"})}),
+    Inspection(
+        graph="f00",
+        input=(3, 16, 16),
+        cost=COST,
+        least=LESS,
+        groups=(GroupRow(id="body", units=4, members=("body.weight",), macs=10, parameters=5),),
+    ),
+    Profiling(
+        target="board",
+        at_hand=False,
+        device=DEVICE,
+        files=(ProfiledFile(artifact=an_artifact(), latency=measured()),),
+    ),
+    Comparison(
+        before="a",
+        after="b",
+        same_device=True,
+        rows=(
+            Row(
+                format="onnx",
+                precision="fp32",
+                bytes_before=2,
+                bytes_after=1,
+                top1_before=90.0,
+                top1_after=None,
+                p50_ms_before=2.0,
+                p50_ms_after=1.0,
+                ratio=0.5,
+                interval=(0.4, 0.6),
+                verdict="faster",
+            ),
+        ),
+        only_before=("tflite fp32",),
+    ),
+)

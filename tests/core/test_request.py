@@ -1,0 +1,56 @@
+"""A request repeats a run: its words, its defaults and what makes two of them equal."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.documents import REQUEST
+from edgeprune.core.errors import DocumentError
+from edgeprune.core.request import Budget, Images, Request
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        (Budget(), ""),
+        (Budget(speedup=2), ">= 2x fewer MACs"),
+        (Budget(speedup=1.5, macs=1000, parameters=60), ">= 1.5x fewer MACs, <= 1000 MACs, <= 60 parameters"),
+    ],
+)
+def test_a_budget_reads_as_a_phrase(budget: Budget, words: str) -> None:
+    assert budget.words() == words
+
+
+def test_a_budget_that_asks_for_nothing_smaller_is_refused() -> None:
+    with pytest.raises(DocumentError) as caught:
+        Budget.parse({"speedup": 1, "macs": 0, "parameters": -1}, source="budget")
+    assert caught.value.message == (
+        "budget: 3 faults\n"
+        "  speedup: input should be greater than 1\n"
+        "  macs: input should be greater than 0\n"
+        "  parameters: input should be greater than 0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "pool", "counts"),
+    [
+        (Images(), 50_000, (2000, 500)),
+        (Images(), 100, (60, 15)),
+        (Images(), 2, (1, 1)),
+        (Images(calibration=7), 100, (7, 15)),
+        (Images(selection=3), 100_000, (2000, 3)),
+    ],
+)
+def test_image_counts_follow_the_size_of_the_pool(images: Images, pool: int, counts: tuple[int, int]) -> None:
+    assert images.counts(pool) == counts
+
+
+def test_equal_requests_have_equal_fingerprints_and_any_difference_shows() -> None:
+    again = Request.parse(REQUEST.model_dump(), source="")
+    assert again.fingerprint() == REQUEST.fingerprint()
+    changed = [
+        REQUEST.model_copy(update=update)
+        for update in ({"seed": 4}, {"budget": Budget(speedup=2.5)}, {"data": None}, {"model_sha256": "x"})
+    ]
+    assert len({one.fingerprint() for one in [REQUEST, *changed]}) == 5
