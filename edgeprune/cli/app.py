@@ -66,6 +66,5 @@ def main() -> NoReturn:
 
 def _fail(error: EdgepruneError) -> int:
     print(f"error: {error.message}", file=sys.stderr)
-    if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+    print(f"hint: {error.hint}", file=sys.stderr)
     return error.exit_code

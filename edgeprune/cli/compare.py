@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgeprune.cli import options
-from edgeprune.core.errors import GateError
+from edgeprune.core.errors import GateError, RequestError
 
 
 def compare(
@@ -25,7 +25,7 @@ def compare(
     from edgeprune.core.report import Report
     from edgeprune.stages.compare import compare as run
 
-    first, second = (path / "report.json" if path.is_dir() else path for path in (before, after))
+    first, second = _report(before), _report(after)
     found = run(Report.load(first), Report.load(second), names=(str(first), str(second)))
     if json:
         print(found.to_json())
@@ -40,3 +40,12 @@ def compare(
                 f"slower by more than {max_slowdown:g} %: {names}",
                 hint="the intervals above exclude a smaller slowdown",
             )
+
+
+def _report(path: Path) -> Path:
+    file = path / "report.json" if path.is_dir() else path
+    if not file.is_file():
+        raise RequestError(
+            f"{file}: no such file", hint="name a report.json, or the run folder that holds one"
+        )
+    return file

@@ -49,7 +49,7 @@ class _Lines:
 
     def finish(self) -> None:
         seconds = format_seconds(time.perf_counter() - self._started)
-        print(f"{self._stage:28s} {seconds:>10s}", file=self._stream)  # type: ignore[call-overload]
+        print(f"{self._stage:32s} {seconds:>10s}", file=self._stream)  # type: ignore[call-overload]
 
 
 class _Bars:
@@ -61,7 +61,7 @@ class _Bars:
 
         self._rich = RichProgress(
             SpinnerColumn(finished_text="[green]✓[/]"),
-            TextColumn("{task.description:28s}"),
+            TextColumn("{task.description:32s}"),
             BarColumn(bar_width=30),
             TimeElapsedColumn(),
             TextColumn("left"),

@@ -118,7 +118,7 @@ def target(document: Target) -> None:
     out = _console()
     out.print(f"[bold]{document.name}[/]: {document.summary}")
     out.print(f"formats: {', '.join(f'{f} ({r})' for f, r in document.runtimes.items())}")
-    out.print(f"precisions: {', '.join(document.precisions)}; {document.threads} thread{'s' * (document.threads > 1)}")
+    out.print(f"precisions: {', '.join(document.precisions)}; threads: {document.threads}")
     out.print(f"channels: multiples of {document.channels.multiple} ({document.channels.source})")
     # A source that is cut off cannot be looked up, so long ones go on in the next line.
     table = Table("fact", "value", Column("source", overflow="fold"), box=None)
@@ -183,7 +183,7 @@ def _measured(one: DeliveredArtifact | Baseline) -> Latency:
 
 def _latency_cells(latency: Latency) -> list[str]:
     values = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
-    return ["-" if value is None else f"{value:.2f}" for value in values]
+    return ["-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}" for value in values]
 
 
 def _quality(quality: Quality) -> str:
@@ -196,6 +196,6 @@ def _change(before: float | None, after: float | None) -> str:
 
 
 def _console() -> Console:
-    """Tables as wide as they need when nobody watches, as the terminal when somebody does."""
+    """Tables as wide as the terminal, or 160 columns where nobody watches; other lines are never broken."""
     console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,8 @@ def init(
     from edgeprune.core.recipe import RECIPE_NAME
 
     path = folder / RECIPE_NAME
+    if not folder.is_dir():
+        raise StorageError(f"{folder}: no such folder", hint="name the folder the model lies in")
     if path.exists():
         raise StorageError(f"{path} exists", hint="edit it, or delete it first")
     if input:
@@ -50,4 +53,5 @@ def init(
 
 
 def _line(key: str, value: str | None, example: str) -> str:
-    return f'{key} = "{value}"' if value else f'# {key} = "{example}"'
+    # JSON's quoting of text is TOML's too.
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}" if value else f'# {key} = "{example}"'

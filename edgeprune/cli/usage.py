@@ -28,6 +28,7 @@ def usage_error(error: Any) -> RequestError:
 
 
 def _near_option(error: Any, see: str) -> str:
-    known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
-    close = nearest(error.option_name, known)
+    params = error.ctx.command.params if error.ctx else []
+    # Single letters are all alike, so only long options are near one another.
+    close = nearest(error.option_name, [name for one in params for name in one.opts if name[:2] == "--"])
     return f"did you mean '{close}'? {see}" if close else see

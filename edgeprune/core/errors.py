@@ -1,4 +1,4 @@
-"""One tree of errors, each with a message, an optional hint and the exit code it stands for.
+"""One tree of errors, each with a message, a hint and the exit code it stands for.
 
 EdgepruneError
 ├── RequestError            2   the request is wrong
@@ -20,14 +20,18 @@ from collections.abc import Iterable
 
 
 class EdgepruneError(Exception):
-    """A failure the user can act on: what is wrong and where, and as `hint` the next step."""
+    """A failure the user can act on: what is wrong and where, and as `hint` the next step.
+
+    An error without a hint of its own gives its family's, so that there always is a next step.
+    """
 
     exit_code = 2
+    next_step = "`edgeprune --help` lists commands and exit codes"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.next_step
 
 
 class RequestError(EdgepruneError):
@@ -37,17 +41,25 @@ class RequestError(EdgepruneError):
 class ModelError(RequestError):
     """The model file, its architecture or its capture is at fault."""
 
+    next_step = "`edgeprune inspect` shows what is understood of the network"
+
 
 class DataError(RequestError):
     """The dataset or its contents are at fault."""
+
+    next_step = "check --data, or `data` and `preprocess` in edgeprune.toml"
 
 
 class DocumentError(RequestError):
     """A TOML or JSON document has faults; the message lists all of them."""
 
+    next_step = "correct the file; `edgeprune schema` prints what each kind of document may hold"
+
 
 class PluginError(RequestError):
     """A plug-in is unknown, broken, or has a clashing name."""
+
+    next_step = "correct its options, or reinstall the package it comes from"
 
 
 class BudgetError(RequestError):
@@ -68,6 +80,7 @@ class DeviceError(EdgepruneError):
     """A device, or a runtime on it, failed."""
 
     exit_code = 3
+    next_step = "the file may be damaged, or made for another version of the runtime"
 
 
 class Interrupted(EdgepruneError):  # noqa: N818 - what the user did, not what went wrong

@@ -6,7 +6,7 @@ annotations only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -75,7 +75,7 @@ class Quantizer(Protocol):
     precision: Precision
     needs_data: bool
 
-    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+    def quantize(self, source: Path, path: Path, calibration: Iterable[NDArray[np.float32]]) -> None:
         """Write `path`; `calibration` holds batches of network inputs, empty when data-free."""
 
 

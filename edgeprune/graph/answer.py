@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 import torch
 
 from edgeprune.core.samples import Floats
 from edgeprune.graph.capture import Program
+
+_WINDOW = 8
 
 
 def answers(
@@ -31,6 +34,9 @@ def answers(
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from pool.map(answer, batches)
+            waiting = iter(batches)
+            # A few batches at a time: the inputs need not fit in memory, and Ctrl-C is heard soon.
+            while window := list(islice(waiting, _WINDOW)):
+                yield from pool.map(answer, window)
     finally:
         torch.set_num_threads(threads)

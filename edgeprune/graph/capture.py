@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import traceback
 from collections.abc import Mapping
@@ -19,10 +20,11 @@ from torch.fx import Graph, GraphModule, Node
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
+from edgeprune.core.quiet import first_line
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
 _TRACE_BATCH = 5
-_TORCH = str(Path(torch.__file__).parent)
+_TORCH = str(Path(torch.__file__).parent) + os.sep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +99,9 @@ def capture(module: nn.Module, input_size: tuple[int, ...]) -> Program:
         The network refuses such inputs, or cannot be captured; the message names the user's line.
     """
     modes = {name: part.training for name, part in module.named_modules()}
-    module.eval()
+    # Not module.eval(): the graph module inside an exported program refuses that call.
+    for part in module.modules():
+        part.training = False
     try:
         expected = _try_forward(module, input_size)
         program = from_exported(_export(module, input_size))
@@ -194,9 +198,8 @@ def _export(module: nn.Module, input_size: tuple[int, ...]) -> ExportedProgram:
             return torch.export.export(module, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
         where = _user_line(error)
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"the network cannot be captured{f' at {where}' if where else ''}: {first_line}",
+            f"the network cannot be captured{f' at {where}' if where else ''}: {first_line(error)}",
             hint="control flow on values and a fixed batch size cannot be exported; "
             "use torch.where / torch.cond, and x.shape[0] for the batch",
         ) from error
@@ -212,7 +215,7 @@ def _try_forward(module: nn.Module, input_size: tuple[int, ...]) -> Tensor:
         where = _user_line(error)
         raise ModelError(
             f"the network refuses inputs of shape {'x'.join(map(str, input_size))}"
-            f"{f' at {where}' if where else ''}: {str(error).strip().splitlines()[0]}",
+            f"{f' at {where}' if where else ''}: {first_line(error)}",
             hint="give the size it was trained with, as --input CxHxW or in edgeprune.toml",
         ) from error
     if not isinstance(output, Tensor):

@@ -38,7 +38,7 @@ from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.replay import Replay
 
 _BATCH = 100
-_ROWS = 12_800
+_ROWS = 6_400
 _MEMORY = 1.2e9
 """Bytes that the values of both networks may take while they are compared."""
 _DEAD = 1e-6

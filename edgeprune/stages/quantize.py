@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Precision
 from edgeprune.core.errors import ModelError
@@ -37,14 +40,13 @@ def quantize(
         if f"{source.format}-{precision}" in names("quantizers")
     ]
     progress.start("quantize", len(jobs))
-    batches = [] if calibration is None else [inputs for inputs, _ in calibration.batches(_BATCH)]
     written, failed = [], {}
     for source, precision in jobs:
         quantizer: Quantizer = build("quantizers", f"{source.format}-{precision}")
         path = folder / f"model.{precision}.{source.format}"
         try:
             with written_whole(path) as scratch:
-                quantizer.quantize(folder / source.path, scratch, batches)
+                quantizer.quantize(folder / source.path, scratch, _inputs(calibration))
         except ModelError as error:
             failed[path.name] = error.message
         else:
@@ -61,6 +63,13 @@ def quantize(
         progress.advance()
     progress.finish()
     return written, failed
+
+
+def _inputs(calibration: Split | None) -> Iterator[NDArray[np.float32]]:
+    """Read batch by batch: a quantizer stops when it has seen enough."""
+    if calibration is not None:
+        for inputs, _ in calibration.batches(_BATCH):
+            yield inputs
 
 
 def _without_data(precision: Precision) -> Precision:

@@ -44,6 +44,11 @@ def screen(
 ) -> Screening:
     """Rank the units of every free group.
 
+    Parameters
+    ----------
+    classes : int
+        Number of classes; 0 for as many as the labels show.
+
     Raises
     ------
     RequestError
@@ -57,6 +62,8 @@ def screen(
         )
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
     groups = coupling.free()
+    if calibration is not None and calibration.labels is not None:
+        classes = classes or int(calibration.labels.max()) + 1
     progress.start("screen", batches + len(groups))
     evidence = _Evidence(coupling, groups, classes, seed)
     if calibration is not None:

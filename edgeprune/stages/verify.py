@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.progress import Progress, Silent
-from edgeprune.core.protocols import Runtime
+from edgeprune.core.protocols import Runtime, Session
 from edgeprune.core.registry import build
 from edgeprune.core.report import Deviation, Quality, Verdict
 from edgeprune.core.samples import Split
@@ -62,26 +62,24 @@ def verify(
         A runtime refuses a file it should run.
     """
     progress = progress or Silent()
-    inputs = _inputs(program, test)
     if reference is None:
-        reference = np.concatenate(list(answers(program, inputs)))
+        reference = np.concatenate(list(answers(program, _inputs(program, test))))
     labels = None if test is None else test.labels
-    progress.start("verify", len(artifacts) * len(reference))
-
-    def check(artifact: Artifact) -> Verdict:
-        runtime: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": 1})
-        session = runtime.open(folder / artifact.path)
-        outputs = []
-        for one in inputs:
-            outputs.append(session.infer(one))
-            progress.advance(len(one))
-        return _verdict(artifact, np.concatenate(outputs), reference, labels)
-
+    sessions = [_open(artifact, folder, target) for artifact in artifacts]
+    outputs: list[list[NDArray[np.float32]]] = [[] for _ in artifacts]
+    progress.start("verify", len(reference))
     # One single-threaded session per core answers sooner than one session on all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        verdicts = list(pool.map(check, artifacts))
+        for inputs in _inputs(program, test):
+            found = pool.map(lambda session, batch=inputs: session.infer(batch), sessions)
+            for collected, output in zip(outputs, found, strict=True):
+                collected.append(output)
+            progress.advance(len(inputs))
     progress.finish()
-    return verdicts
+    return [
+        _verdict(artifact, np.concatenate(collected), reference, labels)
+        for artifact, collected in zip(artifacts, outputs, strict=True)
+    ]
 
 
 def quality_of(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
@@ -97,10 +95,19 @@ def quality_of(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Quali
     )
 
 
-def _inputs(program: Program, test: Split | None) -> list[NDArray[np.float32]]:
+def _open(artifact: Artifact, folder: Path, target: Target) -> Session:
+    runtime: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": 1})
+    return runtime.open(folder / artifact.path)
+
+
+def _inputs(program: Program, test: Split | None) -> Iterator[NDArray[np.float32]]:
+    """Read batch by batch: a test set need not fit in memory."""
     if test is None:
-        return [program.example(1, seed=seed).numpy() for seed in range(_RANDOM_INPUTS)]
-    return [inputs for inputs, _ in test.batches(_BATCH)]
+        for seed in range(_RANDOM_INPUTS):
+            yield program.example(1, seed=seed).numpy()
+    else:
+        for inputs, _ in test.batches(_BATCH):
+            yield inputs
 
 
 def _verdict(

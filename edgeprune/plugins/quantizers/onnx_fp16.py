@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class OnnxFp16:
     precision: Precision = field(default="fp16", init=False)
     needs_data: bool = field(default=False, init=False)
 
-    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+    def quantize(self, source: Path, path: Path, calibration: Iterable[NDArray[np.float32]]) -> None:
         """Write `path`."""
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16

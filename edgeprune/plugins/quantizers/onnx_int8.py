@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +32,7 @@ class OnnxInt8:
     precision: Precision = field(default="int8", init=False)
     needs_data: bool = field(default=True, init=False)
 
-    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+    def quantize(self, source: Path, path: Path, calibration: Iterable[NDArray[np.float32]]) -> None:
         """Write `path`."""
         from onnxruntime import quantization
 
@@ -56,7 +56,7 @@ class OnnxInt8:
 class _Reader:
     """Hands the calibrator a few images at a time, as its interface asks."""
 
-    def __init__(self, batches: Sequence[NDArray[np.float32]], images: int) -> None:
+    def __init__(self, batches: Iterable[NDArray[np.float32]], images: int) -> None:
         self._inputs = _few(batches, images)
 
     def get_next(self) -> dict[str, Any] | None:
@@ -67,7 +67,7 @@ class _Reader:
         raise AssertionError("only strided calibration asks for ranges")
 
 
-def _few(batches: Sequence[NDArray[np.float32]], images: int) -> Iterator[NDArray[np.float32]]:
+def _few(batches: Iterable[NDArray[np.float32]], images: int) -> Iterator[NDArray[np.float32]]:
     for batch in batches:
         for start in range(0, min(len(batch), images), _IMAGES_AT_ONCE):
             yield batch[start : min(start + _IMAGES_AT_ONCE, images)]

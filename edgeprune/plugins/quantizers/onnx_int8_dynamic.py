@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class OnnxInt8Dynamic:
     precision: Precision = field(default="int8-dynamic", init=False)
     needs_data: bool = field(default=False, init=False)
 
-    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+    def quantize(self, source: Path, path: Path, calibration: Iterable[NDArray[np.float32]]) -> None:
         """Write `path`."""
         from onnxruntime import quantization
 

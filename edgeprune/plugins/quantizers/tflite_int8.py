@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ class TfliteInt8:
     precision: Precision = field(default="int8", init=False)
     needs_data: bool = field(default=True, init=False)
 
-    def quantize(self, source: Path, path: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+    def quantize(self, source: Path, path: Path, calibration: Iterable[NDArray[np.float32]]) -> None:
         """Write `path`."""
         try:
             with quiet():
@@ -48,7 +48,7 @@ class TfliteInt8:
 
 
 def _samples(
-    source: Path, calibration: Sequence[NDArray[np.float32]], images: int
+    source: Path, calibration: Iterable[NDArray[np.float32]], images: int
 ) -> dict[str, list[dict[str, Any]]]:
     """Single inputs under the names the file's signature gives them."""
     from ai_edge_litert.interpreter import Interpreter
@@ -57,7 +57,7 @@ def _samples(
     return {signature: [{names["inputs"][0]: one} for one in _singles(calibration, images)]}
 
 
-def _singles(batches: Sequence[NDArray[np.float32]], images: int) -> Iterator[NDArray[np.float32]]:
+def _singles(batches: Iterable[NDArray[np.float32]], images: int) -> Iterator[NDArray[np.float32]]:
     for batch in batches:
         for place in range(min(len(batch), images)):
             yield batch[place : place + 1]
