@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgeprune.core.artifact import Artifact, Format
+from edgeprune.core.errors import StorageError
 from edgeprune.core.files import sha256, storage_errors
 from edgeprune.core.inspection import Inspection
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.pt2"
 """The shrunk network in the run folder."""
+REPORT = "report.json"
 DEFAULT_CRITERION = "screening"
 DATA_FREE_CRITERION = "l2"
 
@@ -78,8 +80,8 @@ def compress(
     budget : Budget, optional
         Default: half the MACs.
     out : path, optional
-        The run folder; default `runs/<model>-<target>`. A folder that holds an unfinished run of the
-        same request is continued.
+        The run folder; default `runs/<model>-<target>`. A run of the same request is continued, an
+        unfinished one of another request makes room, a finished one is never touched.
 
     Returns
     -------
@@ -108,10 +110,10 @@ def compress(
         trust_pickle=trust_pickle,
     )
     folder = Path(out) if out is not None else default_folder(request)
-    with storage_errors(folder):
-        (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    if isinstance(source, Path) and source.resolve() == (folder / MODEL).resolve():
+        raise StorageError(f"{source} would be overwritten", hint="choose another folder with --out")
     torch.manual_seed(seed)
-    return _run(source, request, chosen, Run(folder, request), progress or Silent())
+    return _run(source, request, chosen, _opened(folder, request), progress or Silent())
 
 
 def inspect(
@@ -130,6 +132,19 @@ def inspect(
 def default_folder(request: Request) -> Path:
     """Where a run goes when nothing is said: `runs/<model>-<target>`."""
     return Path("runs") / f"{request.model or 'module'}-{request.target}"
+
+
+def _opened(folder: Path, request: Request) -> Run:
+    """The run folder, ready; a request that was corrected must not trip over its first attempt."""
+    with storage_errors(folder):
+        (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
+    try:
+        return Run(folder, request)
+    except StorageError:
+        if (folder / REPORT).exists():
+            raise
+        (folder / JOURNAL / "journal.json").unlink()
+        return Run(folder, request)
 
 
 def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, progress: Progress) -> Report:
@@ -214,7 +229,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
             seconds=run.seconds,
         )
     )
-    result.save(folder / "report.json")
+    result.save(folder / REPORT)
     return result
 
 

@@ -58,6 +58,8 @@ class Request(Document):
     labels: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
     target: str
+    target_sha256: str = Field(default="", description="of the target's facts: editing them is another run")
+    version: str = Field(default="", description="of edgeprune: another version is another run")
     budget: Budget
     criterion: str | None = Field(default=None, description="None: the default for the data given")
     images: Images = Images()

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from edgeprune import __version__
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
@@ -72,6 +73,8 @@ def ask(
         labels=recipe.labels,
         preprocess=recipe.preprocess,
         target=target.name,
+        target_sha256=hashlib.sha256(target.to_json().encode()).hexdigest(),
+        version=__version__,
         budget=_or_default(budget),
         criterion=criterion,
         images=images or Images(),
