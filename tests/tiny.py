@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from zoo import IMAGE, SITUATIONS
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.recipe import Preprocess
@@ -19,7 +20,6 @@ from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.stages.export import export
 from edgeprune.stages.quantize import quantize
-from zoo import IMAGE, SITUATIONS
 
 CLASSES = 4
 ELSEWHERE = Target(

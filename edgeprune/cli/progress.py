@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edgeprune.cli.interrupt import heard
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.units import format_seconds
 
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_for(*, quiet: bool) -> Iterator[Progress]:
-    """The progress that fits: none, bars, or lines."""
+    """The progress that fits: none, bars, or lines; Ctrl-C is heard at each of its steps."""
+    with _shown(quiet=quiet) as progress, heard(progress) as listening:
+        yield listening
+
+
+@contextmanager
+def _shown(*, quiet: bool) -> Iterator[Progress]:
     if quiet:
         yield Silent()
         return

@@ -6,9 +6,13 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Two threads that saved each other's descriptors would never give the real ones back.
+_one_thread = threading.RLock()
 
 
 class Log:
@@ -21,8 +25,14 @@ class Log:
 def quiet() -> Iterator[Log]:
     """Redirect file descriptors 1 and 2: converters write from C++ as well as from Python.
 
-    Process-wide while it lasts; the command line draws its progress on a descriptor of its own.
+    Process-wide while it lasts, so other threads wait for their turn; the command line draws its
+    progress on a descriptor of its own.
     """
+    with _one_thread:
+        yield from _redirected()
+
+
+def _redirected() -> Iterator[Log]:
     log = Log()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -115,9 +115,7 @@ def test_an_absent_file_a_folder_and_other_encodings_are_refused(tmp_path: Path)
 
 
 def test_lists_of_numbers_take_one_line_and_texts_stay_as_they_are() -> None:
-    parsed = Recipe.parse(
-        {"labels": ["[ 1, 2 ]", "cat"], "preprocess": {"mean": [0.5, -1e-7, 2]}}, source=""
-    )
+    parsed = Recipe.parse({"labels": ["[ 1, 2 ]", "cat"], "preprocess": {"mean": [0.5, -1e-7, 2]}}, source="")
     assert parsed.to_json() == (
         "{\n"
         '  "kind": "recipe/1",\n'

@@ -44,6 +44,12 @@ def test_an_error_says_its_message_and_keeps_its_hint() -> None:
     assert error.hint == "look elsewhere"
 
 
+def test_an_error_without_a_hint_gives_its_familys() -> None:
+    assert errors.PluginError("broken").hint == "correct its options, or reinstall the package it comes from"
+    assert EdgepruneError("broken").hint == "`edgeprune --help` lists commands and exit codes"
+    assert all(one("broken").hint for one in tree())
+
+
 def test_only_near_names_are_offered() -> None:
     assert nearest("rpi", ["rpi4", "x86-64"]) == "rpi4"
     assert nearest("zebra", ["rpi4", "x86-64"]) is None

@@ -27,8 +27,11 @@ except StorageError as error:
 """
 
 
-def stop() -> None:
-    raise KeyboardInterrupt
+def write_half(path: Path) -> None:
+    """A writer that the user interrupts."""
+    with written_whole(path) as scratch:
+        scratch.write_text("half")
+        raise KeyboardInterrupt
 
 
 def test_a_file_is_written_with_the_folders_it_needs(tmp_path: Path) -> None:
@@ -42,9 +45,8 @@ def test_an_interruption_leaves_what_was_there_and_nothing_else(tmp_path: Path, 
     path = tmp_path / "a.txt"
     if before is not None:
         path.write_text(before)
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as scratch:
-        scratch.write_text("half")
-        stop()
+    with pytest.raises(KeyboardInterrupt):
+        write_half(path)
     assert [one.name for one in tmp_path.iterdir()] == ([] if before is None else ["a.txt"])
     assert before is None or path.read_text() == before
 

@@ -83,7 +83,7 @@ def test_a_changed_or_lost_file_is_made_again_with_everything_after_it(
 
 def test_a_stage_whose_files_cannot_be_written_leaves_no_entry(work: Work) -> None:
     (work.folder / "screen.json").mkdir()
-    with pytest.raises(StorageError, match="screen.json: cannot be written"):
+    with pytest.raises(StorageError, match=r"screen\.json: cannot be written"):
         work.session()
     assert entries(work.folder) == ["load"]
 

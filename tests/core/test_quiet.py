@@ -6,7 +6,10 @@ import ctypes
 import logging
 import os
 import sys
+import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -53,10 +56,17 @@ def test_afterwards_everything_speaks_again(
 
 def test_an_error_inside_ends_the_silence_and_keeps_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     stdout = sys.stdout
-    with pytest.raises(RuntimeError, match="broken"), quiet() as log:
-        os.write(1, b"last words")
-        raise RuntimeError("broken")
-    assert log.text == "last words"
+    logs = []
+
+    def fail() -> None:
+        with quiet() as log:
+            logs.append(log)
+            os.write(1, b"last words")
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        fail()
+    assert [log.text for log in logs] == ["last words"]
     assert sys.stdout is stdout
     os.write(1, b"loud")
     assert capfd.readouterr().out == "loud"
@@ -72,12 +82,30 @@ def test_silences_nest(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr() == ("", "")
 
 
+def test_threads_take_turns_and_the_last_one_gives_everything_back(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stdout = sys.stdout
+
+    def speak(number: int) -> str:
+        with quiet() as log:
+            time.sleep(0.01)
+            os.write(1, f"thread {number}".encode())
+        return log.text
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(speak, range(8))) == [f"thread {number}" for number in range(8)]
+    assert sys.stdout is stdout
+    os.write(1, b"loud")
+    assert capfd.readouterr().out == "loud"
+
+
 def test_no_descriptor_is_left_open() -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with quiet():
             print("x")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_bytes_that_are_no_text_are_kept_readable() -> None:

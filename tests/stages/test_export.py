@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tiny import ELSEWHERE, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
 from torch import Tensor, nn
 
 from edgeprune.core.artifact import Artifact
@@ -17,7 +18,6 @@ from edgeprune.core.files import sha256
 from edgeprune.core.registry import build
 from edgeprune.graph.capture import capture
 from edgeprune.stages.export import export
-from tiny import ELSEWHERE, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
 
 # Every machine-specific path that could get in: this checkout, its interpreter, the torch it uses.
 PLACES = {

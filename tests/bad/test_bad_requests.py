@@ -1,0 +1,90 @@
+"""The museum of bad requests: each gives one error, one hint, exit code 2, and makes no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bad.conftest import Compress, nothing_was_made
+
+REFUSED = {
+    "--speedup 1": ("--speedup 1 asks for nothing", "give a number above 1"),
+    "--speedup 0.5": ("--speedup 0.5 asks for nothing", "give a number above 1"),
+    "--macs 60Q": ("--macs '60Q' is not a count", "write it like 60M, 1500k or 1234"),
+    "--macs 0": ("--macs '0' is not a count", "write it like 60M, 1500k or 1234"),
+    "--params some": ("--params 'some' is not a count", "write it like 60M, 1500k or 1234"),
+    "--input 3x224xx": (
+        "--input '3x224xx' is not a size",
+        "write channels x height x width: 3x224x224",
+    ),
+    "--input 3x0x224": (
+        "--input '3x0x224' is not a size",
+        "write channels x height x width: 3x224x224",
+    ),
+    "--format onxn": ("unknown format 'onxn'", "did you mean 'onnx'? known: onnx, tflite"),
+    "--criterion screning": (
+        "unknown criterion 'screning'",
+        "did you mean 'screening'? known: l1, l2, random, refit, screening",
+    ),
+    "--criterion screening --input 1x6x6": (
+        "criterion 'screening' needs labelled images",
+        "give --data, or choose a data-free criterion: l2, l1, random",
+    ),
+    "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
+    "--speeedup 2": (
+        "unknown option '--speeedup'",
+        "did you mean '--speedup'? see `edgeprune compress --help`",
+    ),
+}
+SHORT = "the budget {} cannot be reached"
+CAN = (
+    "with every free group at its narrowest: 3.48 k MACs, 691 parameters; "
+    "`edgeprune inspect` lists what is locked and why"
+)
+
+
+@pytest.mark.parametrize("options", REFUSED)
+def test_a_request_that_is_wrong(compress: Compress, desk: Path, options: str) -> None:
+    answer = compress(*options.split())
+    assert (answer.code, answer.refusal) == (2, REFUSED[options])
+    assert nothing_was_made(desk / "runs")
+
+
+def test_an_unknown_target(compress: Compress) -> None:
+    answer = compress(target="rpi44")
+    assert (answer.code, answer.refusal) == (
+        2,
+        ("unknown target 'rpi44'", "did you mean 'rpi4'? known: android-arm64, rpi4, x86-64"),
+    )
+
+
+def test_a_format_the_target_has_no_runtime_for(compress: Compress, desk: Path) -> None:
+    (desk / "board.toml").write_text(
+        'kind = "target/1"\nname = "board"\nsummary = ""\nprecisions = ["fp32"]\nthreads = 1\n'
+        'host = { machine = "z80" }\nruntimes = { onnx = "onnxruntime" }\n'
+        'channels = { multiple = 8, source = "none" }\n'
+    )
+    answer = compress("--format", "tflite", target="board.toml")
+    assert answer.refusal == ("target 'board' runs no tflite files", "known: onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "budget"),
+    [
+        ("--speedup 1000", ">= 1000x fewer MACs"),
+        ("--macs 100", "<= 100 MACs"),
+        ("--speedup 2 --params 10", ">= 2x fewer MACs, <= 10 parameters"),
+    ],
+)
+def test_a_budget_that_cannot_be_reached_says_what_can(
+    compress: Compress, desk: Path, options: str, budget: str
+) -> None:
+    answer = compress("--data", "npz:d.npz", *options.split())
+    assert (answer.code, answer.refusal) == (2, (SHORT.format(budget), CAN))
+    assert nothing_was_made(desk / "runs")
+
+
+def test_a_corrected_request_does_not_trip_over_the_first_attempt(compress: Compress, desk: Path) -> None:
+    assert compress("--input", "1x6x6", "--speedup", "1000").code == 2
+    assert compress("--input", "1x6x6", "--speedup", "1.5", "--format", "onnx").code == 0

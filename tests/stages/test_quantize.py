@@ -1,0 +1,122 @@
+"""Smaller files load and answer nearly alike; what cannot be made is said, and leaves no file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
+
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.registry import build
+from edgeprune.stages.quantize import quantize
+
+# Largest difference over the largest answer, seen here: fp16 1e-3, int8 2e-2.
+NEAR = {"fp16": 1e-2, "int8": 0.1, "int8-dynamic": 0.1}
+
+
+def of(format: str, precision: str) -> Artifact:
+    return next(
+        one
+        for one in (*tiny_floats(), *tiny_quantized())
+        if (one.format, one.precision) == (format, precision)
+    )
+
+
+def copied(artifact: Artifact, folder: Path) -> Artifact:
+    (folder / artifact.path).write_bytes((tiny_folder() / artifact.path).read_bytes())
+    return artifact
+
+
+def test_images_give_static_int8_and_their_absence_dynamic_int8() -> None:
+    assert [(one.path, one.format, one.precision) for one in tiny_quantized()] == [
+        ("model.fp16.onnx", "onnx", "fp16"),
+        ("model.int8.onnx", "onnx", "int8"),
+        ("model.fp16.tflite", "tflite", "fp16"),
+        ("model.int8.tflite", "tflite", "int8"),
+        ("model.int8-dynamic.onnx", "onnx", "int8-dynamic"),
+        ("model.int8-dynamic.tflite", "tflite", "int8-dynamic"),
+    ]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-dynamic"])
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_a_smaller_file_answers_nearly_alike(format: str, precision: str) -> None:
+    artifact = of(format, precision)
+    runtime = build("runtimes", ELSEWHERE.runtimes[artifact.format])
+    inputs = next(a_split(20, seed=5).batches(20))[0]
+    answers = runtime.open(tiny_folder() / artifact.path).infer(inputs)
+    expected = runtime.open(tiny_folder() / of(format, "fp32").path).infer(inputs)
+    assert answers.shape == expected.shape == (20, 10)
+    assert answers.dtype == np.float32
+    difference = np.abs(answers - expected).max() / np.abs(expected).max()
+    assert 0 < difference < NEAR[precision]
+
+
+def test_files_are_smaller_and_name_the_file_they_were_made_from() -> None:
+    for one in tiny_quantized():
+        base = of(one.format, "fp32")
+        assert one.bytes < 0.8 * base.bytes, one.path
+        assert (one.parent, one.inputs, one.outputs) == (base.sha256, base.inputs, base.outputs)
+
+
+def test_weights_are_signed_per_channel_and_activations_unsigned() -> None:
+    model = onnx.load(tiny_folder() / "model.int8.onnx")
+    values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+    assert quantized
+    assert {values[node.input[2]].dtype for node in quantized} == {np.dtype(np.uint8)}
+    weights = [name for name, value in values.items() if value.dtype == np.int8 and value.ndim == 4]
+    assert len(weights) == 3
+    for name in weights:
+        (reader,) = [node for node in model.graph.node if name in node.input]
+        assert values[reader.input[1]].shape == (len(values[name]),)
+
+
+def test_quantizing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    again, _ = quantize([copied(one, tmp_path) for one in tiny_floats()], ("int8",), a_split(64), tmp_path)
+    assert [one.sha256 for one in again] == [of("onnx", "int8").sha256, of("tflite", "int8").sha256]
+
+
+def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
+    written, failed = quantize([copied(tiny_floats()[0], tmp_path)], ("fp32", "fp16"), None, tmp_path)
+    assert ([one.path for one in written], failed) == (["model.fp16.onnx"], {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.fp16.onnx", "model.onnx"]
+
+
+def test_a_weight_beyond_half_precision_is_a_reason_and_leaves_no_file(tmp_path: Path) -> None:
+    source = copied(tiny_floats()[0], tmp_path)
+    model = onnx.load(tmp_path / source.path)
+    weight = next(one for one in model.graph.initializer if one.name == "head.weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[0, 0] = 1e5
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, tmp_path / source.path)
+    written, failed = quantize([source], ("fp16",), None, tmp_path)
+    assert written == []
+    assert failed == {"model.fp16.onnx": "weight 'head.weight' reaches 1e+05, beyond fp16's 65504"}
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_calibration_uses_no_more_images_than_its_option_says(format: str, tmp_path: Path) -> None:
+    batches = [inputs for inputs, _ in a_split(64).batches(8)]
+    source = tiny_folder() / of(format, "fp32").path
+    paths = []
+    for name, images in (("all", batches), ("few", batches[:2]), ("other", batches[2:])):
+        paths.append(tmp_path / name)
+        build("quantizers", f"{format}-int8", {"images": 16}).quantize(source, paths[-1], images)
+    contents = [path.read_bytes() for path in paths]
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_the_network_is_the_one_that_was_exported() -> None:
+    inputs = next(a_split(20, seed=5).batches(20))[0]
+    runtime = build("runtimes", "litert")
+    answers = runtime.open(tiny_folder() / of("tflite", "int8").path).infer(inputs)
+    expected = tiny_coupling().program.run(torch.from_numpy(inputs)).numpy()
+    assert (answers.argmax(1) == expected.argmax(1)).mean() >= 0.9

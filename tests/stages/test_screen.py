@@ -1,0 +1,163 @@
+"""Screening ranks units by what the images show; its statistics are scipy's, its harm only grows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import f_oneway
+from statsmodels.stats.multitest import multipletests
+from tiny import CLASSES, a_split, tiny, tiny_coupling
+from torch import Tensor
+from torch.nn import functional as F
+from zoo import SITUATIONS, Net
+
+from edgeprune.core.errors import RequestError
+from edgeprune.core.registry import build
+from edgeprune.core.samples import Samples, Split
+from edgeprune.core.screening import Screening
+from edgeprune.graph.couple import Coupling, couple
+from edgeprune.stages.screen import screen
+
+IMAGES = 150
+
+
+def screened(
+    criterion: str, coupling: Coupling | None = None, data: Split | None = None, *, seed: int = 0
+) -> Screening:
+    ranking = build("criteria", criterion)
+    return screen(coupling or tiny_coupling(), data, ranking, name=criterion, classes=CLASSES, seed=seed)
+
+
+def everything(split: Split) -> tuple[Tensor, np.ndarray]:
+    ((inputs, labels),) = split.batches(len(split))
+    assert labels is not None
+    return torch.from_numpy(inputs), labels
+
+
+def anova(values: Tensor, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """scipy's F and p of the mean of each channel (the second axis) over the others."""
+    means = (
+        values.detach().double().flatten(2).mean(2).numpy() if values.ndim > 2 else values.detach().numpy()
+    )
+    result = f_oneway(*(means[labels == label] for label in np.unique(labels)))
+    return result.statistic, result.pvalue
+
+
+def test_f_is_scipys_on_the_values_that_the_group_is_read_in() -> None:
+    data = a_split(IMAGES)
+    found = screened("screening", data=data).groups
+    net, (inputs, labels) = SITUATIONS["residual_add"].build(), everything(data)
+    assert isinstance(net, Net)
+    stem = net.stem(inputs)
+    body = net.body(stem)
+    pooled = F.relu(stem + net.last(body)).mean((2, 3))
+    one, p_one = anova(body, labels)
+    np.testing.assert_allclose(found["body.0"].f_statistic, one, rtol=1e-4)
+    np.testing.assert_allclose(found["body.0"].p_value, p_one, rtol=1e-3)
+    # The residual stream is read twice: by the body, and by the head behind the sum.
+    (first, p_first), (second, p_second) = anova(stem, labels), anova(pooled, labels)
+    np.testing.assert_allclose(found["stem.0"].f_statistic, (first + second) / 2, rtol=1e-4)
+    np.testing.assert_allclose(found["stem.0"].p_value, np.minimum(p_first, p_second), rtol=1e-3)
+
+
+def test_f_is_scipys_where_a_grouped_convolution_reads_each_unit_in_several_places() -> None:
+    data = a_split(IMAGES)
+    coupling = couple(tiny("grouped"))
+    net, (inputs, labels) = SITUATIONS["grouped"].build(), everything(data)
+    values = net.get_submodule("0")(inputs)
+    (group,) = [one for one in coupling.free() if one.id == "0.0"]
+    (piece,) = [one for one in group.slices if one.tensor == "0.0.weight"]
+    assert piece.indices.shape == (4, 4)
+    units = values.flatten(2).mean(2)[:, torch.from_numpy(piece.indices)].mean(2)
+    found = screened("screening", coupling, data).groups["0.0"]
+    np.testing.assert_allclose(found.f_statistic, anova(units, labels)[0], rtol=1e-4)
+
+
+def test_windows_of_one_image_count_as_one_image() -> None:
+    data = a_split(IMAGES, size=SITUATIONS["window_attention"].input_size)
+    coupling = couple(tiny("window_attention"))
+    net, (inputs, labels) = SITUATIONS["window_attention"].build(), everything(data)
+    assert isinstance(net, Net)
+    # The stem is read twice, in windows by the attention and then as the stream: its mean is the first.
+    found = screened("screening", coupling, data).groups["qkv#2"]
+    windows = net.stem(inputs).permute(0, 2, 3, 1).view(-1, 2, 4, 2, 4, 12).permute(0, 1, 3, 2, 4, 5)
+    query, key, value = net.qkv(windows.reshape(-1, 16, 12)).chunk(3, -1)
+    read = (query @ key.transpose(1, 2) + net.bias).softmax(-1) @ value
+    per_image = read.reshape(len(inputs), -1, 8).mean(1)
+    np.testing.assert_allclose(found.f_statistic, anova(per_image, labels)[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "images"),
+    [(name, 60) for name in ("screening", "refit", "l1", "l2", "random")]
+    + [(name, 0) for name in ("l1", "l2", "random")],
+)
+def test_every_unit_has_a_place_and_harm_grows_from_zero(criterion: str, images: int) -> None:
+    result = screened(criterion, data=a_split(images) if images else None)
+    assert (result.criterion, result.images) == (criterion, images)
+    assert {name: len(one.scores) for name, one in result.groups.items()} == {"stem.0": 16, "body.0": 12}
+    for one in result.groups.values():
+        assert sorted(one.order) == list(range(len(one.scores)))
+        assert [one.scores[unit] for unit in one.order] == sorted(one.scores)
+        assert len(one.harm) == len(one.magnitude) == len(one.scores)
+        assert one.harm[0] == 0
+        assert (np.diff(one.harm) >= 0).all()
+
+
+def test_without_data_nothing_is_said_about_classes_and_harm_is_the_share_of_squared_scores() -> None:
+    one = screened("l2").groups["body.0"]
+    assert (one.f_statistic, one.p_value, one.significant) == (None, None, None)
+    weight = SITUATIONS["residual_add"].build().get_parameter("body.0.weight").detach()
+    np.testing.assert_allclose(one.scores, weight.flatten(1).norm(dim=1).numpy(), rtol=1e-6)
+    squares = np.sort(np.square(one.scores))
+    np.testing.assert_allclose(one.harm, [0, *(np.cumsum(squares)[:-1] / squares.sum())], rtol=1e-6)
+
+
+def test_refit_harm_is_a_share_of_the_readers_variance() -> None:
+    one = screened("refit", data=a_split(IMAGES)).groups["body.0"]
+    assert 0 < one.harm[-1] < 1.5
+
+
+def test_greedy_elimination_is_no_worse_than_cutting_by_magnitude() -> None:
+    greedy = screened("refit", data=a_split(IMAGES)).groups["body.0"].harm
+    by_size = screened("l2", data=a_split(IMAGES)).groups["body.0"].harm
+    assert sum(greedy) <= sum(by_size)
+
+
+def test_discoveries_are_counted_at_a_false_discovery_rate_of_five_percent() -> None:
+    one = screened("l2", data=a_split(IMAGES)).groups["stem.0"]
+    assert one.significant == multipletests(one.p_value, alpha=0.05, method="fdr_bh")[0].sum()
+    real = a_split(IMAGES)
+    labels = np.random.default_rng(1).permutation(real.samples.labels)
+    mixed = Split(Samples(IMAGES, real.samples.read, labels, "mixed"), real.indices, real.preprocess)
+    assert one.significant is not None
+    assert one.significant > 8
+    assert screened("l2", data=mixed).groups["stem.0"].significant == 0
+
+
+@pytest.mark.parametrize("criterion", ["screening", "refit"])
+def test_a_criterion_that_needs_data_says_so_without(criterion: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        screened(criterion)
+    assert caught.value.message == f"criterion '{criterion}' needs labelled images"
+    assert caught.value.hint == "give --data, or choose a data-free criterion: l2, l1, random"
+
+
+def test_random_follows_the_seed_and_differs_between_groups() -> None:
+    first, again, other = screened("random"), screened("random"), screened("random", seed=1)
+    assert first == again
+    assert first != other
+    assert first.groups["stem.0"].scores[:12] != first.groups["body.0"].scores
+
+
+def test_screening_again_gives_the_same_document() -> None:
+    assert screened("screening", data=a_split(60)) == screened("screening", data=a_split(60))
+
+
+@pytest.mark.parametrize("situation", ["grouped_residual", "scaled_dot_product", "tied_linear", "conv3d"])
+def test_groups_that_no_plain_layer_reads_are_ranked_too(situation: str) -> None:
+    coupling = couple(tiny(situation))
+    data = a_split(40, size=SITUATIONS[situation].input_size)
+    result = screened("screening", coupling, data)
+    assert set(result.groups) == {group.id for group in coupling.free()}

@@ -1,0 +1,113 @@
+"""Every file is held against the captured program, and one that answers otherwise does not pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
+
+from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import DeviceError
+from edgeprune.core.progress import Silent
+from edgeprune.core.report import Verdict
+from edgeprune.stages.verify import judge, quality_of, verify
+
+
+def spoiled(folder: Path, value: float) -> Artifact:
+    """The ONNX file with one weight of the last layer changed."""
+    artifact = tiny_floats()[0]
+    model = onnx.load(tiny_folder() / artifact.path)
+    weight = next(one for one in model.graph.initializer if one.name == "head.weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[3, 5] = value
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, folder / artifact.path)
+    return artifact
+
+
+def checked(folder: Path, *artifacts: Artifact) -> list[Verdict]:
+    return verify(tiny_coupling().program, artifacts, folder, ELSEWHERE, a_split(150, seed=2))
+
+
+def test_float_files_pass_with_the_same_answers() -> None:
+    for verdict in checked(tiny_folder(), *tiny_floats()):
+        assert verdict.passed
+        assert verdict.agreement == 100
+        assert verdict.deviation.images == 150
+        assert verdict.deviation.relative is not None
+        assert verdict.deviation.relative < 1e-4
+
+
+def test_quantized_files_pass_in_the_order_they_were_given() -> None:
+    verdicts = checked(tiny_folder(), *tiny_quantized())
+    assert [one.path for one in verdicts] == [one.path for one in tiny_quantized()]
+    assert all(one.passed and one.agreement > 90 for one in verdicts)
+
+
+def test_accuracy_is_counted_on_the_same_images(tmp_path: Path) -> None:
+    test = a_split(150, seed=2)
+    quality, answers = judge(tiny_coupling().program, test, Silent(), "network")
+    assert answers.shape == (150, 10)
+    for verdict in checked(tiny_folder(), *tiny_floats()):
+        assert verdict.quality == quality
+
+
+def test_a_corrupted_weight_does_not_pass(tmp_path: Path) -> None:
+    (verdict,) = checked(tmp_path, spoiled(tmp_path, 30.0))
+    assert not verdict.passed
+    assert verdict.deviation.relative is not None
+    assert verdict.why == (
+        f"its answers differ by {verdict.deviation.relative:.1e} (relative), more than 1e-04"
+    )
+
+
+def test_answers_that_are_not_finite_do_not_pass(tmp_path: Path) -> None:
+    (verdict,) = checked(tmp_path, spoiled(tmp_path, float("nan")))
+    assert (verdict.passed, verdict.why) == (False, "its answers are not finite")
+    assert (verdict.deviation.max_abs, verdict.deviation.relative) == (None, None)
+    assert Verdict.parse(verdict.model_dump(mode="json"), source="") == verdict
+
+
+def test_without_data_seeded_inputs_are_compared_and_no_accuracy_is_claimed() -> None:
+    program = tiny_coupling().program
+    (verdict,) = verify(program, tiny_floats()[:1], tiny_folder(), ELSEWHERE, None)
+    assert verdict.passed
+    assert verdict.quality is None
+    assert verdict.deviation.images == 64
+
+
+def test_known_answers_of_the_program_are_taken_as_they_are() -> None:
+    test = a_split(20)
+    wrong = np.zeros((20, 10), np.float32)
+    wrong[:, 0] = 1
+    (verdict,) = verify(
+        tiny_coupling().program, tiny_floats()[:1], tiny_folder(), ELSEWHERE, test, reference=wrong
+    )
+    assert not verdict.passed
+
+
+def test_a_file_that_its_runtime_refuses_is_a_device_error(tmp_path: Path) -> None:
+    for artifact in tiny_floats():
+        (tmp_path / artifact.path).write_bytes(b"not a network")
+        with pytest.raises(DeviceError, match="refuses it") as caught:
+            checked(tmp_path, artifact)
+        assert caught.value.exit_code == 3
+
+
+def test_accuracy_has_the_wilson_interval() -> None:
+    outputs = np.zeros((100, 3), np.float32)
+    outputs[:, 1] = 1
+    quality = quality_of(outputs, np.where(np.arange(100) < 90, 1, 2))
+    # 90 of 100: Wilson 1927, as in Brown, Cai & DasGupta 2001.
+    assert (quality.top1, quality.images, quality.interval) == (90.0, 100, (82.56, 94.48))
+
+
+def test_the_program_runs_without_gradients() -> None:
+    _, answers = judge(tiny_coupling().program, a_split(4), Silent(), "network")
+    expected = tiny_coupling().program.run(torch.from_numpy(next(a_split(4).batches(4))[0]))
+    np.testing.assert_array_equal(answers, expected.numpy())
