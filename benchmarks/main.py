@@ -1,7 +1,7 @@
 """Writes docs/benchmarks.md: the main job on CIFAR-10 ResNets and on untrained torchvision networks.
 
 `make bench-main`. Needs ../shared/data (or $EDGEPRUNE_DATA) and about half an hour on two cores.
-Every figure of the page is measured by this script in one go, on an otherwise idle machine.
+Every figure of the page is measured by this script in one go; leave the machine alone meanwhile.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def main() -> NoReturn:
             sys.exit(RequestError.exit_code)
         code = _fail(usage_error(error))
     except (typer.Abort, KeyboardInterrupt):
-        code = _fail(Interrupted("interrupted", hint="the same command goes on where it stopped"))
+        code = _fail(Interrupted("interrupted", hint="give the same command again"))
     sys.exit(code if isinstance(code, int) else 0)
 
 

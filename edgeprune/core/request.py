@@ -54,6 +54,8 @@ class Request(Document):
     arch_base: str = Field(default="", description="folder relative architecture paths start at")
     input: tuple[int, ...] | None = None
     data: str | None = None
+    arch_sha256: str = Field(default="", description="of the architecture's Python file, where it is one")
+    data_stamp: str = Field(default="", description="size and time of the data file, where it is one")
     data_base: str = Field(default="", description="folder relative data paths start at")
     labels: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()

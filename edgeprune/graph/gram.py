@@ -7,28 +7,66 @@ from torch import Tensor
 
 
 class Gram:
-    """Count, sum and product sum of rows, in float64 whatever the rows are."""
+    """Count, mean and second moments of rows, summed about the first rows' mean.
 
-    def __init__(self, columns: int) -> None:
+    Without that shift, columns whose mean is far above their spread would lose the spread to
+    single-precision rounding.
+    """
+
+    def __init__(self) -> None:
         self.count = 0
-        self.sum = torch.zeros(columns, dtype=torch.float64)
-        self.product = torch.zeros(columns, columns, dtype=torch.float64)
+        self.shift = torch.empty(0)
+        self._sum = torch.empty(0)
+        self._product = torch.empty(0)
 
-    def add(self, rows: Tensor) -> None:
-        """Add rows of shape (n, columns)."""
+    def add(self, rows: Tensor) -> Tensor:
+        """Add rows of shape (n, columns); returns them about the shift."""
+        if not self.count:
+            columns = rows.shape[1]
+            self.shift = rows.mean(0)
+            self._sum = torch.zeros(columns, dtype=torch.float64)
+            self._product = torch.zeros(columns, columns, dtype=torch.float64)
+        shifted = rows - self.shift
         self.count += len(rows)
-        self.sum += rows.sum(0).double()
-        self.product += (rows.T @ rows).double()
+        self._sum += shifted.sum(0).double()
+        self._product += (shifted.T @ shifted).double()
+        return shifted
 
     @property
     def mean(self) -> Tensor:
         """Mean of each column."""
-        return self.sum / self.count
+        return self.shift.double() + self._sum / self.count
 
     def covariance(self, *, centred: bool) -> Tensor:
         """Second moments per row, about the mean when an intercept can absorb it."""
-        second = self.product / self.count
-        return second - torch.outer(self.mean, self.mean) if centred else second
+        offset = self._sum / self.count
+        second = self._product / self.count - torch.outer(offset, offset)
+        return second if centred else second + torch.outer(self.mean, self.mean)
+
+
+class Spread:
+    """Total variance of a value's channels, summed about the first rows' mean."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._shift = torch.empty(0)
+        self._sum = torch.empty(0)
+        self._squares = torch.empty(0)
+
+    def add(self, rows: Tensor) -> None:
+        """Add rows of shape (n, channels)."""
+        if not self._count:
+            self._shift = rows.mean(0)
+            self._sum = torch.zeros(rows.shape[1], dtype=torch.float64)
+            self._squares = torch.zeros(rows.shape[1], dtype=torch.float64)
+        shifted = rows - self._shift
+        self._count += len(rows)
+        self._sum += shifted.sum(0).double()
+        self._squares += shifted.square().sum(0).double()
+
+    def total(self) -> float:
+        """Variances of all channels, added up."""
+        return float((self._squares / self._count - (self._sum / self._count).square()).sum())
 
 
 def ridged(covariance: Tensor, ridge: float) -> Tensor:

@@ -70,6 +70,8 @@ def ask(
         input=input or (parse_shape(recipe.input) if recipe.input else None),
         data=chosen_data,
         data_base=here if data is not None else beside,
+        arch_sha256=_source_hash(arch or recipe.arch, here if arch is not None else beside),
+        data_stamp=_stamp(chosen_data, here if data is not None else beside),
         labels=recipe.labels,
         preprocess=recipe.preprocess,
         target=target.name,
@@ -111,6 +113,21 @@ def ask_to_inspect(
 
 def _or_default(budget: Budget | None) -> Budget:
     return budget if budget is not None and budget.words() else Budget(speedup=DEFAULT_SPEEDUP)
+
+
+def _source_hash(arch: str | None, base: str) -> str:
+    """A hash of the file `path/to/file.py:factory` names; '' for the other forms."""
+    path = Path(base, (arch or "").rpartition(":")[0])
+    return sha256(path) if path.suffix == ".py" and path.is_file() else ""
+
+
+def _stamp(data: str | None, base: str) -> str:
+    """Size and time of the file that `name:FILE` names: hashing a dataset would take too long."""
+    path = Path(base, (data or "").partition(":")[2].partition("?")[0])
+    if not path.is_file():
+        return ""
+    found = path.stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def _weights_hash(model: Path | nn.Module) -> str:

@@ -198,9 +198,9 @@ def _refit(
     fit = _moments(one, sources, targets, present, random)
     centred = one.has_intercept
     covariance = fit.inputs.covariance(centred=centred)
-    cross = fit.cross / fit.inputs.count
-    if centred:
-        cross = cross - torch.outer(fit.inputs.mean, fit.residual_sum / fit.inputs.count)
+    # The cross moments were summed about the shift; an intercept takes out the rest of the mean.
+    offset = fit.inputs.shift.double() - (fit.inputs.mean if centred else 0.0)
+    cross = (fit.cross + torch.outer(offset, fit.residual_sum)) / fit.inputs.count
     # Ridge towards the weights as they are: what the images do not determine stays.
     change = torch.linalg.solve(ridged(covariance, RIDGE), cross)
     fitted = present + change
@@ -220,7 +220,7 @@ def _moments(
     random: torch.Generator,
 ) -> _Fit:
     columns, out = present.shape
-    inputs = Gram(columns)
+    inputs = Gram()
     cross = torch.zeros(columns, out, dtype=torch.float64)
     residual_sum = torch.zeros(out, dtype=torch.float64)
     target_sum = torch.zeros(out, dtype=torch.float64)
@@ -228,9 +228,9 @@ def _moments(
     for source, target in zip(sources, targets, strict=True):
         chosen = sample(positions(one.node, source), len(source), _ROWS, random)
         rows, wanted = patches(one.node, source, chosen), outputs(one.node, target, chosen)
-        inputs.add(rows)
+        shifted = inputs.add(rows)
         residual = wanted - rows @ single
-        cross += (rows.T @ residual).double()
+        cross += (shifted.T @ residual).double()
         residual_sum += residual.sum(0).double()
         target_sum += wanted.sum(0).double()
     return _Fit(inputs, residual_sum, cross, target_sum)
@@ -245,9 +245,11 @@ def _set_intercept(
     names = norm_tensors(one.norm) if one.norm is not None else None
     if one.norm is not None and names is not None:
         gain, shift, mean, variance = names
-        spread = torch.einsum("io,ij,jo->o", columns, fit.inputs.covariance(centred=True), columns)
         if gain is None or shift is None:
+            # A norm without weights: only its mean can hold the constant.
+            tensors[mean].copy_(mean_output - mean_target / scale)
             return
+        spread = torch.einsum("io,ij,jo->o", columns, fit.inputs.covariance(centred=True), columns)
         deviation = (spread.clamp_min(0) + norm_epsilon(one.norm)).sqrt()
         for name, value in (
             (gain, scale * deviation),

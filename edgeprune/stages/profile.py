@@ -82,7 +82,7 @@ def profile_files(
 def _artifact(path: Path, target: Target) -> Artifact:
     """Describe a file by asking its runtime; the precision inside is not looked up."""
     if not path.is_file():
-        raise RequestError(f"{path}: no such file")
+        raise RequestError(f"{path}: no such file", hint="check the path of the file")
     format = next((one for one in target.runtimes if path.suffix == f".{one}"), None)
     if format is None:
         raise RequestError(

@@ -23,7 +23,7 @@ from edgeprune.graph.capture import tensor_shape
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
 from edgeprune.graph.couple import Coupling, operator_name
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
-from edgeprune.graph.gram import Gram, ridged, sample
+from edgeprune.graph.gram import Gram, Spread, ridged, sample
 from edgeprune.graph.replay import observe
 
 _BATCH = 100
@@ -103,7 +103,7 @@ class _Evidence:
     seed: int
     _moments: dict[str, ClassMoments] = field(default_factory=dict)
     _grams: dict[str, Gram] = field(default_factory=dict)
-    _variances: dict[Node, Gram] = field(default_factory=dict)
+    _spreads: dict[Node, Spread] = field(default_factory=dict)
     _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
     _anova: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
@@ -130,7 +130,7 @@ class _Evidence:
 
         def visit(node: Node, value: Tensor) -> None:
             if node in self._receivers:
-                self._add_variance(node, value)
+                self._add_spread(node, value)
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
             if labels is not None:
@@ -208,7 +208,7 @@ class _Evidence:
         weight = self._tensors[one.weight].double()
         kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
         scaled = weight.flatten(1).T * output_scale(one, self._tensors)
-        spread = float(self._variances[one.receiver].covariance(centred=True).sum()) or 1.0
+        spread = self._spreads[one.receiver].total() or 1.0
         columns = (piece.indices[:, :, None] * kernel + np.arange(kernel)).reshape(len(piece.indices), -1)
         return Reader(
             inverse=torch.linalg.inv(ridged(covariance, RIDGE)),
@@ -219,12 +219,12 @@ class _Evidence:
     def _add_gram(self, one: Consumer, source: Tensor) -> None:
         chosen = sample(positions(one.node, source), len(source), _ROWS, self._random)
         rows = patches(one.node, source, chosen)
-        self._grams.setdefault(one.weight, Gram(rows.shape[1])).add(rows)
+        self._grams.setdefault(one.weight, Gram()).add(rows)
 
-    def _add_variance(self, node: Node, value: Tensor) -> None:
+    def _add_spread(self, node: Node, value: Tensor) -> None:
         channels = value.movedim(self._receivers[node], -1)
         rows = channels.reshape(-1, channels.shape[-1])
-        self._variances.setdefault(node, _Variance(rows.shape[1])).add(rows)
+        self._spreads.setdefault(node, Spread()).add(rows)
 
     def _add_moments(self, key: str, per_unit: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
         batch = ClassMoments.of(per_unit, labels, self.classes)
@@ -282,24 +282,6 @@ def _per_image(node: Node, value: Tensor, axis: int, images: int) -> NDArray[np.
     means = value.mean(others) if others else value
     rows = (means if batch < axis else means.T).double().numpy()
     return np.asarray(rows.reshape(images, -1, rows.shape[1]).mean(1))
-
-
-class _Variance(Gram):
-    """Only the diagonal of the product sum: total variance needs no more."""
-
-    def __init__(self, columns: int) -> None:
-        super().__init__(0)
-        self.sum = torch.zeros(columns, dtype=torch.float64)
-        self.product = torch.zeros(columns, dtype=torch.float64)
-
-    def add(self, rows: Tensor) -> None:
-        self.count += len(rows)
-        self.sum += rows.sum(0).double()
-        self.product += rows.square().sum(0).double()
-
-    def covariance(self, *, centred: bool) -> Tensor:
-        second = self.product / self.count
-        return second - self.mean.square() if centred else second
 
 
 def _significant(p_value: NDArray[np.float64]) -> int:

@@ -19,7 +19,7 @@ def run_mounted(folder: Path, options: str, script: str) -> str:
         pytest.skip(f"unshare is not permitted here: {problem}")
     mounting = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -W error -c "$3" "$1"'
     command = [*_IN_NAMESPACE, "sh", "-c", mounting, "sh", str(folder), sys.executable, script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

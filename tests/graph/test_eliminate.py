@@ -26,7 +26,7 @@ def problem(seed: int, units: int = UNITS, width: int = WIDTH) -> tuple[Tensor, 
 
 
 def reader(rows: Tensor, weight: Tensor, columns: Tensor) -> Reader:
-    gram = Gram(rows.shape[1])
+    gram = Gram()
     gram.add(rows)
     return Reader(torch.linalg.inv(ridged(gram.covariance(centred=False), RIDGE)), weight, columns)
 
@@ -109,7 +109,7 @@ def test_the_reader_is_not_changed() -> None:
 
 def test_moments_add_up_over_batches() -> None:
     rows = problem(9)[0].float() + 3
-    gram = Gram(rows.shape[1])
+    gram = Gram()
     for batch in rows.split(37):
         gram.add(batch)
 

@@ -67,6 +67,7 @@ def test_a_loose_file_must_exist_and_have_a_runtime(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         profile_files([tmp_path / "a.onnx"], ELSEWHERE)
     assert caught.value.message == f"{tmp_path}/a.onnx: no such file"
+    assert caught.value.hint == "check the path of the file"
     (tmp_path / "a.coreml").write_text("")
     with pytest.raises(RequestError) as caught:
         profile_files([tmp_path / "a.coreml"], ELSEWHERE)

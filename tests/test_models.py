@@ -1,0 +1,48 @@
+"""The models of this repository load through edgeprune and answer as their cards say."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from edgeprune.core.progress import Silent
+from edgeprune.core.request import Request
+from edgeprune.core.target import find_target
+from edgeprune.graph.capture import Program
+from edgeprune.stages.ask import ask
+from edgeprune.stages.draw import draw
+from edgeprune.stages.load import load
+from edgeprune.stages.verify import judge
+
+ROOT = Path(__file__).parents[1]
+DIGITS = ROOT / "models" / "digits" / "digits.pt"
+RESNETS = ROOT / "models" / "resnet_cifar" / "model.py"
+SHARED = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data"))
+WEIGHTS = SHARED / "resnet_cifar10"
+
+
+def asked(model: Path, **options: str) -> tuple[Request, Program]:
+    request = ask(model, find_target("x86-64"), **options)  # type: ignore[arg-type]
+    program = load(model, arch=request.arch, input_size=request.input, base=Path(request.arch_base))
+    return request, program
+
+
+def test_the_embedded_digits_network_answers_590_of_597_unseen_images() -> None:
+    request, program = asked(DIGITS)
+    splits = draw(request, program)
+    assert splits is not None
+    quality, _ = judge(program, splits.test, Silent(), "original")
+    assert quality.images == 597
+    assert quality.top1 * 597 / 100 >= 590
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no {WEIGHTS}: set EDGEPRUNE_DATA")
+@pytest.mark.parametrize(("name", "parameters"), [("resnet20", 269_722), ("resnet56", 853_018)])
+def test_the_published_weights_fit_the_architecture_strictly(name: str, parameters: int) -> None:
+    (weights,) = [path for path in WEIGHTS.iterdir() if path.name.startswith(f"{name}-")]
+    _, program = asked(weights, arch=f"{RESNETS}:{name}")
+    assert program.input_size == (3, 32, 32)
+    assert sum(tensor.numel() for tensor in program.exported().parameters()) == parameters

@@ -1,0 +1,216 @@
+"""The main job through the Python API: what it promises of data, targets, seeds and interruptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import ELSEWHERE
+from zoo import SITUATIONS
+
+import edgeprune
+from edgeprune.core.journal import Journal
+from edgeprune.core.progress import Silent
+from edgeprune.core.report import Report
+from edgeprune.graph.capture import Program
+from edgeprune.stages.draw import draw
+from edgeprune.stages.load import load
+
+NETWORK = SITUATIONS["residual_add"]
+DATA = """\
+import numpy as np
+
+
+def patterns():
+    random = np.random.default_rng(0)
+    labels = np.arange(200) % 10
+    images = random.standard_normal((10, 3, 16, 16))[labels] + 0.5 * random.standard_normal((200, 3, 16, 16))
+    return images.astype(np.float32), labels
+"""
+# As the progress names them; the last three before `profile` are one stage of the journal.
+STEPS = [
+    "load",
+    "screen",
+    "shrink and prove",
+    "compensate",
+    "export the original",
+    "export",
+    "quantize",
+    "accuracy of the original",
+    "accuracy of the shrunk network",
+    "verify",
+    "profile",
+]
+
+
+@dataclass
+class Heard(Silent):
+    """Notes every step that starts, and stops the run at one of them as Ctrl-C would."""
+
+    stop: str = ""
+    started: list[str] = field(default_factory=list)
+
+    def start(self, stage: str, steps: int | None = None) -> None:
+        self.started.append(stage)
+        if stage == self.stop:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small networks run faster so."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "data.py").write_text(DATA)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(desk: Path) -> Report:
+    """A run that nobody interrupted, in desk/whole."""
+    return compress(desk, "whole")
+
+
+def compress(desk: Path, out: str, *, progress: Heard | None = None, **options: object) -> Report:
+    options = {"data": f"{desk}/data.py:patterns", "formats": ("onnx",), "target": ELSEWHERE, **options}
+    return edgeprune.compress(
+        NETWORK.build(),
+        input=NETWORK.input_size,
+        out=desk / out,
+        progress=progress,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def hashes(folder: Path, names: Sequence[str] = ("plan.json", "model.onnx")) -> dict[str, str]:
+    return {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def shrunk(folder: Path) -> Program:
+    return load(folder / "model.pt2", arch=None, input_size=None)
+
+
+def assert_same_network(one: Program, other: Program) -> None:
+    """Not the same bytes: torch writes a random number into every archive."""
+    assert one.fingerprint() == other.fingerprint()
+    first, second = one.tensors(), other.tensors()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_module_in_memory_is_compressed_and_left_as_it_was(desk: Path, whole: Report) -> None:
+    assert whole.model == "module"
+    assert whole.cost.before.macs >= 2 * whole.cost.after.macs
+    assert whole.quality.original is not None
+    assert [one.path for one in whole.artifacts] == ["model.onnx", "model.fp16.onnx", "model.int8.onnx"]
+    assert whole.failures() == []
+    assert Report.load(desk / "whole" / "report.json") == whole
+
+
+def test_the_shrunk_network_loads_without_its_class_and_costs_what_was_planned(
+    desk: Path, whole: Report
+) -> None:
+    parameters = sum(tensor.numel() for tensor in shrunk(desk / "whole").exported().parameters())
+    assert parameters == whole.cost.after.parameters
+
+
+def test_no_image_has_two_purposes_and_the_report_counts_them(desk: Path, whole: Report) -> None:
+    request = Journal.load(desk / "whole" / ".edgeprune" / "journal.json").request
+    splits = draw(request, shrunk(desk / "whole"))
+    assert splits is not None
+    parts = [splits.calibration, splits.selection, splits.test]
+    together = [index for part in parts for index in part.indices.tolist()]
+    assert len(together) == len(set(together)) == 200
+    assert whole.images is not None
+    assert list(whole.images.model_dump().values()) == [len(part) for part in parts] == [120, 30, 50]
+
+
+def test_a_target_that_is_not_at_hand_has_no_latency_and_this_machines_stands_beside_it(
+    whole: Report,
+) -> None:
+    for one in (*whole.artifacts, *whole.baseline):
+        assert one.latency.model_dump(exclude_defaults=True) == {
+            "kind": "none",
+            "device": "elsewhere",
+            "note": "not measured on the device",
+        }
+        assert one.latency_here is not None
+        assert one.latency_here.kind == "measured"
+        assert one.latency_here.device == whole.device.name
+        assert one.latency_here.p50_ms > 0
+
+
+def test_a_run_interrupted_again_and_again_repeats_no_finished_stage_and_ends_the_same(
+    desk: Path, whole: Report
+) -> None:
+    first = "load"
+    for stop in ("screen", "compensate", "export", "quantize", "verify", "profile"):
+        progress = Heard(stop)
+        with pytest.raises(KeyboardInterrupt):
+            compress(desk, "interrupted", progress=progress)
+        assert progress.started == STEPS[STEPS.index(first) : STEPS.index(stop) + 1]
+        assert not (desk / "interrupted" / "report.json").exists()
+        first = stop if stop != "verify" else "accuracy of the original"
+    progress = Heard()
+    report = compress(desk, "interrupted", progress=progress)
+    assert progress.started == ["profile"]
+    assert hashes(desk / "interrupted") == hashes(desk / "whole")
+    assert_same_network(shrunk(desk / "interrupted"), shrunk(desk / "whole"))
+    assert [one.sha256 for one in report.artifacts] == [one.sha256 for one in whole.artifacts]
+    assert report.quality == whole.quality
+    assert set(report.timing_s) == set(whole.timing_s)
+
+
+def test_a_file_that_was_changed_is_made_again_and_so_is_what_came_of_it(desk: Path, whole: Report) -> None:
+    before = hashes(desk / "interrupted")
+    (desk / "interrupted" / "model.onnx").write_bytes(b"changed")
+    progress = Heard()
+    compress(desk, "interrupted", progress=progress)
+    assert progress.started == STEPS[STEPS.index("export") :]
+    assert hashes(desk / "interrupted") == before
+
+
+def test_without_data_no_accuracy_is_claimed_and_int8_is_dynamic(desk: Path) -> None:
+    report = compress(desk, "data-free", data=None)
+    assert report.criterion == "l2"
+    assert report.images is None
+    assert report.compensation is None
+    assert report.quality.model_dump() == {
+        "original": None,
+        "shrunk": None,
+        "note": "data-free: no accuracy is claimed",
+    }
+    assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8-dynamic"]
+    assert all(one.quality is None and one.deviation.images == 64 for one in report.artifacts)
+    assert report.failures() == []
+
+
+def test_the_seed_alone_decides_what_is_random(desk: Path) -> None:
+    for out, seed in (("first", 5), ("again", 5), ("other", 6)):
+        compress(desk, out, data=None, criterion="random", seed=seed)
+    assert hashes(desk / "first") == hashes(desk / "again")
+    assert hashes(desk / "first")["model.onnx"] != hashes(desk / "other")["model.onnx"]
+
+
+def test_an_epoch_of_training_comes_after_the_refit(desk: Path, whole: Report) -> None:
+    progress = Heard("export the original")
+    with pytest.raises(KeyboardInterrupt):
+        compress(desk, "trained", epochs=1, progress=progress)
+    assert progress.started == [*STEPS[:4], "finetune", "export the original"]
+    assert hashes(desk / "trained", ["plan.json"]) == hashes(desk / "whole", ["plan.json"])
+    before, after = shrunk(desk / "whole").tensors(), shrunk(desk / "trained").tensors()
+    assert {name: tensor.shape for name, tensor in after.items()} == {
+        name: tensor.shape for name, tensor in before.items()
+    }
+    assert not torch.equal(after["head.weight"], before["head.weight"])
