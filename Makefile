@@ -27,7 +27,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 # A second environment with tflite-runtime, which needs numpy < 2; the tests that use it skip without.
 tflite-runtime: $(VENV)-tflite/.installed

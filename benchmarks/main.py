@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw
 from edgeprune.stages.load import load
 from edgeprune.stages.plan import plan
-from edgeprune.stages.profile import profile
+from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -47,6 +51,10 @@ WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th
 CRITERIA = ("screening", "refit", "l2", "random")
 SPEEDUP = 2.0
 TARGET = "rpi4"
+PAGE = ROOT / "docs" / "benchmarks.md"
+PACKAGES = (
+    "torch torchvision onnx onnxruntime litert-torch ai-edge-quantizer ai-edge-litert statsmodels"
+).split()
 
 
 @dataclass(frozen=True)
@@ -59,16 +67,43 @@ class Command:
 
 
 def main() -> None:
+    """Measure the sections named on the command line (all without) and put them into the page."""
     if not DATA.is_dir():
         sys.exit(f"error: {DATA} is absent\nhint: set EDGEPRUNE_DATA to the folder with cifar10.npz")
-    with tempfile.TemporaryDirectory() as folder:
-        runs = {name: compress_cifar(name, Path(folder)) for name in WEIGHTS}
-        tables = {name: criteria_table(name) for name in WEIGHTS}
-        untrained = [untrained_rows(name, Path(folder)) for name in ("resnet18", "mobilenet_v2")]
-    starts = [start_up(command) for command in (["--help"], ["targets", "list"])]
-    page = render(runs, tables, untrained, starts)
-    (ROOT / "docs" / "benchmarks.md").write_text(page, encoding="utf-8")
-    print(page)
+    for name in sys.argv[1:] or SECTIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            lines = SECTIONS[name](Path(folder))
+        found = describe_device()
+        taken = f"Taken {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {found.cpu}, {found.cores} cores."
+        put_section(name, [*lines, "", taken])
+        say(f"{name}: done")
+
+
+def put_section(name: str, lines: list[str]) -> None:
+    """Replace one section of the page; the others stay as they were measured."""
+    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    old = dict(re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
+    sections = {**old, name: "\n".join(lines)}
+    parts = [header()]
+    for one in SECTIONS:
+        if one in sections:
+            parts.append(f"<!-- begin {one} -->\n{sections[one]}\n<!-- end -->\n")
+    PAGE.write_text("\n".join(parts), encoding="utf-8")
+
+
+def header() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return f"""# Benchmarks
+
+Written by `make bench-main`, which measures the sections below one after the other; each says when and on
+what. {versions}.
+
+- Seed 0. Calibration and selection images come from the training set, accuracy from all 10,000 test images;
+  intervals are 95 % Wilson intervals.
+- Latency is this machine's, {target_threads()} threads, batch of one, files taking turns.
+- Target {TARGET}: widths are multiples of {find_target(TARGET).channels.multiple}.
+  Nothing was measured on that device.
+"""
 
 
 def compress_cifar(name: str, folder: Path) -> Command:
@@ -106,7 +141,7 @@ class CriterionRow:
     seconds: float
 
 
-def criteria_table(name: str) -> list[CriterionRow]:
+def criteria_table(name: str) -> tuple[float, list[CriterionRow]]:
     target = find_target(TARGET)
     arch = f"{ROOT}/models/resnet_cifar/model.py:{name}"
     weights = DATA / "resnet_cifar10" / WEIGHTS[name]
@@ -115,10 +150,11 @@ def criteria_table(name: str) -> list[CriterionRow]:
     coupling, splits = couple(program), draw(request, program)
     assert splits is not None
     rows = []
+    untouched, _ = judge(program, splits.test, Silent(), "original")
     for criterion in CRITERIA:
         say(f"{name}: criterion {criterion}")
         rows.append(criterion_row(coupling, splits, criterion, target.channels.multiple))
-    return rows
+    return untouched.top1, rows
 
 
 def criterion_row(coupling: Any, splits: Splits, criterion: str, multiple: int) -> CriterionRow:
@@ -167,41 +203,6 @@ def noise(images: int) -> Split:
     return Split(samples, np.arange(images), Preprocess())
 
 
-def render(
-    runs: dict[str, Command],
-    tables: dict[str, list[CriterionRow]],
-    untrained: list[tuple[str, Command, dict[str, tuple[float, float]]]],
-    starts: list[str],
-) -> str:
-    first = next(iter(runs.values())).report
-    device, versions = first.device, first.versions
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench-main`; every figure comes from that one run.",
-        "",
-        f"- taken {datetime.now(UTC):%Y-%m-%d} on {device.cpu}, {device.cores} cores, {device.machine}",
-        f"- {', '.join(f'{name} {version}' for name, version in versions.items())}",
-        "- seed 0; calibration and selection images come from the training set, accuracy from all",
-        "  10,000 test images, intervals are 95 % Wilson intervals",
-        f"- latency: this machine, {target_threads()} threads, batch of one, files taking turns",
-        f"- target {TARGET}: widths are multiples of {find_target(TARGET).channels.multiple}; nothing "
-        "was measured on that device",
-        "",
-        "## CIFAR-10 ResNets, half the MACs, no training",
-        "",
-    ]
-    for name, command in runs.items():
-        lines += cifar_section(name, command)
-    lines += ["## Criteria at the same budget", "", CRITERIA_TEXT, ""]
-    for name, rows in tables.items():
-        lines += criteria_section(name, runs[name].report, rows)
-    lines += ["## Untrained torchvision networks, data-free", "", UNTRAINED_TEXT, ""]
-    lines += untrained_section(untrained)
-    lines += ["", "## Start-up", "", "Median wall time of eleven starts: " + ", ".join(starts) + "."]
-    return "\n".join(lines) + "\n"
-
-
 CRITERIA_TEXT = (
     "Top-1 right after the cut and after the refit, on the 10,000 test images; divergence is what the\n"
     "refit leaves on the selection images (the defaults are chosen by it, never by the test images).\n"
@@ -213,13 +214,14 @@ UNTRAINED_TEXT = (
 )
 
 
-def cifar_section(name: str, command: Command) -> list[str]:
+def cifar_section(name: str, folder: Path) -> list[str]:
+    command = compress_cifar(name, folder)
     report = command.report
     cost, quality = report.cost, report.quality
     assert quality.original is not None
     assert quality.shrunk is not None
     lines = [
-        f"### {name}",
+        f"## {name} on CIFAR-10, half the MACs, no training",
         "",
         f"{cost.before.macs:,} -> {cost.after.macs:,} MACs ({cost.before.macs / cost.after.macs:.2f}x), "
         f"{cost.before.parameters:,} -> {cost.after.parameters:,} parameters. "
@@ -250,33 +252,38 @@ def cifar_section(name: str, command: Command) -> list[str]:
             f"{timing.p99_ms:.2f} | {base[one.format] / timing.p50_ms:.2f}x |"
         )
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in report.timing_s.items())
-    return [*lines, "", f"Seconds per stage: {stages}.", ""]
+    return [*lines, "", f"Seconds per stage: {stages}."]
 
 
-def criteria_section(name: str, report: Report, rows: list[CriterionRow]) -> list[str]:
-    assert report.quality.original is not None
+def criteria_section(name: str, folder: Path) -> list[str]:
+    untouched, rows = criteria_table(name)
     lines = [
-        f"### {name}, {SPEEDUP:g}x fewer MACs",
+        f"## Criteria on {name}, {SPEEDUP:g}x fewer MACs",
+        "",
+        CRITERIA_TEXT,
         "",
         "| criterion | after the cut | after the refit | divergence | seconds |",
         "|---|---|---|---|---|",
-        f"| (untouched) | {report.quality.original.top1:.2f} | | 0 | |",
+        f"| (untouched) | {untouched:.2f} | | 0 | |",
     ]
     for row in rows:
         lines.append(
             f"| {row.name} | {row.cut:.2f} | {row.refitted:.2f} | {row.divergence:.4f} | {row.seconds:.0f} |"
         )
-    return [*lines, ""]
+    return lines
 
 
-def untrained_section(
-    rows: list[tuple[str, Command, dict[str, tuple[float, float]]]],
-) -> list[str]:
+def untrained_section(folder: Path) -> list[str]:
     lines = [
+        "## Untrained torchvision networks, data-free",
+        "",
+        UNTRAINED_TEXT,
+        "",
         "| network | format | MACs | difference, fp32 | original fp32 | fp32 | static int8 | int8 is |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, command, pairs in rows:
+    for network in ("resnet18", "mobilenet_v2"):
+        name, command, pairs = untrained_rows(network, folder)
         report = command.report
         before, after = report.cost.before.macs, report.cost.after.macs
         for format, (full, small) in pairs.items():
@@ -304,6 +311,21 @@ def start_up(command: list[str]) -> str:
 
 def target_threads() -> int:
     return min(find_target(TARGET).threads, os.cpu_count() or 1)
+
+
+def start_section(folder: Path) -> list[str]:
+    starts = [start_up(command) for command in (["--help"], ["targets", "list"])]
+    return ["## Start-up", "", f"Median wall time of eleven starts: {', '.join(starts)}."]
+
+
+SECTIONS: dict[str, Callable[[Path], list[str]]] = {
+    "resnet20": partial(cifar_section, "resnet20"),
+    "resnet56": partial(cifar_section, "resnet56"),
+    "criteria-resnet20": partial(criteria_section, "resnet20"),
+    "criteria-resnet56": partial(criteria_section, "resnet56"),
+    "untrained": untrained_section,
+    "start-up": start_section,
+}
 
 
 def say(text: str) -> None:

@@ -71,8 +71,8 @@ def compress(
     from edgeprune.cli import render
     from edgeprune.pipeline import compress as run
 
-    with progress_for(quiet=quiet) as progress:
-        try:
+    try:
+        with progress_for(quiet=quiet) as progress:
             report = run(
                 model,
                 target=chosen,
@@ -89,10 +89,10 @@ def compress(
                 trust_pickle=trust_pickle,
                 progress=progress,
             )
-        except KeyboardInterrupt as stop:
-            raise Interrupted(
-                "interrupted", hint="the same command goes on after the last finished stage"
-            ) from stop
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            "interrupted", hint="the same command goes on after the last finished stage"
+        ) from stop
     if json:
         print(report.to_json())
     elif not quiet:

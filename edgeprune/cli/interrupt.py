@@ -1,6 +1,7 @@
 """Ctrl-C that is always heard: an engine that swallows it is stopped at its next sign of progress.
 
-torch's ONNX exporter tries several things under handlers that catch everything, KeyboardInterrupt too.
+torch's ONNX exporter tries several things under handlers that catch everything, KeyboardInterrupt too, and
+torch's C++ code may turn one that passes through it into an error of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ def heard(progress: Progress) -> Iterator[Progress]:
     signal.signal(signal.SIGINT, listener.press)
     try:
         yield listener
+    except Exception as error:
+        # What became of the KeyboardInterrupt on its way through an engine.
+        if listener.pressed:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -31,10 +37,10 @@ class _Listener:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._pressed = False
+        self.pressed = False
 
     def press(self, *_: object) -> None:
-        self._pressed = True
+        self.pressed = True
         raise KeyboardInterrupt
 
     def start(self, stage: str, steps: int | None = None) -> None:
@@ -50,5 +56,5 @@ class _Listener:
         self._progress.finish()
 
     def _listen(self) -> None:
-        if self._pressed:
+        if self.pressed:
             raise KeyboardInterrupt

@@ -170,7 +170,7 @@ def _speed(before: float | None, after: float | None) -> str:
 
 def _where_measured(document: Report) -> str:
     if all(one.latency.kind == "measured" for one in document.artifacts):
-        return f"latency: measured on {document.device.name}, a {document.target} machine"
+        return f"latency: measured on {document.device.name}, which fits {document.target}"
     return (
         f"latency: measured on this machine, {document.device.name}; "
         f"[yellow]not measured on the {document.target}[/]"

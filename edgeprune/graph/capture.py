@@ -67,11 +67,11 @@ class Program:
     def save(self, path: Path, *, sources: bool = False) -> None:
         """Write a `.pt2` that loads without the user's class, whole or not at all.
 
-        The user's source lines, which hold absolute paths, are only written with `sources`.
+        Source lines (they hold absolute paths) and class names are only written with `sources`.
         """
         exported = self.exported()
         for node in exported.graph.nodes if not sources else ():
-            for key in ("stack_trace", "source_fn_stack", "from_node", "custom"):
+            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "custom"):
                 node.meta.pop(key, None)
         buffer = io.BytesIO()
         torch.export.save(exported, buffer)

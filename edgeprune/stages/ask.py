@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from edgeprune import __version__
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
@@ -76,7 +76,7 @@ def ask(
         preprocess=recipe.preprocess,
         target=target.name,
         target_sha256=hashlib.sha256(target.to_json().encode()).hexdigest(),
-        version=__version__,
+        version=version("edgeprune"),
         budget=_or_default(budget),
         criterion=criterion,
         images=images or Images(),

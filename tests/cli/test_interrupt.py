@@ -23,6 +23,13 @@ def press() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def turned_into_an_error() -> None:
+    try:
+        press()
+    except KeyboardInterrupt as stop:
+        raise RuntimeError("from C++") from stop
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_swallowed_ctrl_c_is_heard_at_the_next_step(step: str) -> None:
     with heard(Silent()) as progress:
@@ -35,6 +42,16 @@ def test_a_swallowed_ctrl_c_is_heard_at_the_next_step(step: str) -> None:
 def test_ctrl_c_stops_at_once_where_nobody_swallows_it() -> None:
     with pytest.raises(KeyboardInterrupt), heard(Silent()):
         press()
+
+
+def test_an_error_that_ctrl_c_became_is_ctrl_c_again() -> None:
+    with pytest.raises(KeyboardInterrupt), heard(Silent()):
+        turned_into_an_error()
+
+
+def test_any_other_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="a bug"), heard(Silent()):
+        raise RuntimeError("a bug")
 
 
 def test_afterwards_ctrl_c_is_as_it_was() -> None:
