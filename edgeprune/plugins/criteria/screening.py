@@ -17,7 +17,7 @@ from edgeprune.core.protocols import Evidence
 class Screening:
     """`--criterion screening`: alpha * norm(F) + (1 - alpha) * norm(magnitude).
 
-    The default weight is the better of those tried in docs/benchmarks.md.
+    The default weight is a first choice; it has not been tuned.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.3
