@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
 Role = Literal["producer", "consumer", "attached"]
+Kind = Literal["channels", "width", "heads", "groups", "blocks"]
+"""What a unit is: a channel, a dimension of every attention head, a head, a group of a grouped
+convolution or group norm, a whole residual branch."""
+INEXACT = ("layer_norm", "group_norm")
+"""Operators whose statistics change with a cut; groups under them are only free when allowed by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +25,8 @@ class Reason:
     operator: str = ""
     source: str = ""
     hint: str = ""
+    inexact: str = ""
+    """The entry of INEXACT that would free it, '' where nothing does."""
 
     def __str__(self) -> str:
         place = ", ".join(part for part in (self.operator, self.source) if part)
@@ -41,12 +48,20 @@ class Slice:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Units that live in the same slices; each unit is one indivisible cut."""
+    """Units that live in the same slices; each unit is one indivisible cut.
+
+    Units of one group never overlap; those of two groups may, as a head and a dimension of every head do.
+    """
 
     id: str
     units: int
     slices: tuple[Slice, ...]
     locked: Reason | None = None
+    kind: Kind = "channels"
+    inexact: tuple[str, ...] = ()
+    """Entries of INEXACT that were allowed for this group: the cut changes those operators' statistics."""
+    names: tuple[str, ...] = ()
+    """What each unit is called, where units have names (residual blocks)."""
 
     def of_role(self, role: Role) -> list[Slice]:
         """The slices in which the group plays `role`."""

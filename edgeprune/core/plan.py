@@ -14,7 +14,7 @@ class Cost(Document):
 
     parameters: int = Field(description="elements of all parameters; buffers are not counted")
     macs: int = Field(description="multiply-accumulates of convolutions and matrix products")
-    weight_bytes: int = Field(description="bytes of parameters and buffers as stored")
+    weight_bytes: int = Field(description="bytes of parameters and floating-point buffers as stored")
     peak_activation_bytes: int = Field(
         description="largest sum of activations alive at once, executed in graph order"
     )

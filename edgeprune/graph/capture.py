@@ -5,38 +5,67 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import re
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, GraphModule, Interpreter, Node
+from torch.fx.graph import _PyTreeCodeGen
+from torch.utils._pytree import SUPPORTED_NODES, tree_leaves, tree_map, tree_unflatten
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
 from edgeprune.core.quiet import first_line
+from edgeprune.graph.canonical import folded, functional, inferring_batch, inlined, unguarded
+from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
 _TRACE_BATCH = 5
-_TORCH = str(Path(torch.__file__).parent) + os.sep
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input of a network: sizes without the batch, and what it holds."""
+
+    size: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    limit: int = 2
+    """Integers are drawn from 0 to below this."""
+
+    def example(self, batch: int, seed: int, dtype: torch.dtype) -> Tensor:
+        """Seeded values of shape (batch, *size): standard normal, in `dtype`, or integers."""
+        generator = torch.Generator().manual_seed(seed)
+        if self.dtype.is_floating_point:
+            return torch.randn(batch, *self.size, generator=generator, dtype=dtype)
+        return torch.randint(self.limit, (batch, *self.size), generator=generator).to(self.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
     """One captured network: a graph of ATen operators over named parameters, in evaluation mode.
 
-    `module` maps inputs of shape (batch, *input_size) to outputs; its graph has one placeholder,
+    `module` maps inputs of shapes (batch, *size) to outputs; its graph has one placeholder for each,
     `get_attr` nodes named as the user's parameters, and functional operators only.
     """
 
     module: GraphModule
-    input_size: tuple[int, ...]
+    inputs: tuple[Input, ...]
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Sizes of the first input, without the batch."""
+        return self.inputs[0].size
+
+    @property
+    def outputs(self) -> int:
+        """How many tensors the network answers with."""
+        (node,) = (node for node in self.graph.nodes if node.op == "output")
+        return len(node.all_input_nodes)
 
     @property
     def graph(self) -> Graph:
@@ -48,21 +77,30 @@ class Program:
         names = dict.fromkeys(str(node.target) for node in self.graph.nodes if node.op == "get_attr")
         return {name: attribute(self.module, name) for name in names}
 
+    def examples(self, batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+        """Seeded values for every input, of shapes (batch, *size); `dtype` is for those that are no integers."""
+        return [one.example(batch, seed + place, dtype) for place, one in enumerate(self.inputs)]
+
     def example(self, batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-        """Seeded standard-normal inputs of shape (batch, *input_size)."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(batch, *self.input_size, generator=generator, dtype=dtype)
+        """Seeded values for the first input."""
+        return self.examples(batch, seed=seed, dtype=dtype)[0]
 
     def run(self, inputs: Tensor) -> Tensor:
-        """The network's output for a batch, without gradients."""
+        """The output of a network with one input and one output, without gradients."""
         with torch.no_grad():
             output = self.module(inputs)
         assert isinstance(output, Tensor)
         return output
 
+    def answers(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """All tensors the network answers with, in the order of its structure, without gradients."""
+        with torch.no_grad():
+            output = Interpreter(self.module).run(*inputs, enable_io_processing=False)
+        return [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+
     def exported(self) -> ExportedProgram:
         """A fresh torch.export program of the present weights and widths."""
-        return _export(self.module, self.input_size)
+        return _export(self.module, _structured(self.module, self.examples(_TRACE_BATCH)))
 
     def save(self, path: Path, *, sources: bool = False) -> None:
         """Write a `.pt2` that loads without the user's class, whole or not at all.
@@ -86,28 +124,38 @@ class Program:
             wiring = torch.fx.map_arg((node.args, node.kwargs), lambda other: f"%{position[other]}")
             lines.append(f"{node.op} {node.target if node.op != 'placeholder' else ''} {wiring}")
         shapes = {name: list(tensor.shape) for name, tensor in self.tensors().items()}
-        text = json.dumps([lines, shapes, self.input_size])
+        sizes = self.input_size if len(self.inputs) == 1 else [one.size for one in self.inputs]
+        text = json.dumps([lines, shapes, sizes])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def capture(module: nn.Module, input_size: tuple[int, ...]) -> Program:
+def capture(module: nn.Module, inputs: tuple[int, ...] | Sequence[Input]) -> Program:
     """Capture a module in evaluation mode; the module itself is left as it was.
+
+    Parameters
+    ----------
+    inputs : tuple of int, or sequence of Input
+        The size of its one input without the batch, or all its inputs in the order of its arguments.
 
     Raises
     ------
     ModelError
         The network refuses such inputs, or cannot be captured; the message names the user's line.
     """
+    given = tuple(one for one in inputs if isinstance(one, Input)) or (Input(_sizes(inputs)),)
+    _require_usable(module)
     modes = {name: part.training for name, part in module.named_modules()}
     # Not module.eval(): the graph module inside an exported program refuses that call.
     for part in module.modules():
         part.training = False
     try:
-        expected = _try_forward(module, input_size)
-        program = from_exported(_export(module, input_size))
+        expected = _try_forward(module, given)
+        examples = tuple(one.example(_TRACE_BATCH, 0, torch.float32) for one in given)
+        program = from_exported(_export(module, (examples, {})))
     finally:
         for name, part in module.named_modules():
             part.training = modes[name]
+    program = Program(program.module, given)
     _require_equal(program, expected)
     return program
 
@@ -118,35 +166,25 @@ def from_exported(exported: ExportedProgram) -> Program:
     Raises
     ------
     ModelError
-        Not one image-like input and one tensor output, or the batch axis cannot be freed.
+        An input has sizes that are not fixed, or no batch axis, or it cannot be freed.
     """
     module = exported.module(check_guards=False)
     assert isinstance(module, GraphModule)
-    sizes = [shape_of(node) for node in module.graph.nodes if node.op == "placeholder"]
-    if len(sizes) != 1 or len(sizes[0]) < 2 or any(size is None for size in sizes[0][1:]):
+    inputs = _inputs_of(module)
+    placeholders = [node for node in module.graph.nodes if node.op == "placeholder"]
+    if all(shape_of(node)[0] is not None for node in placeholders):
+        examples = [one.example(_TRACE_BATCH, 0, torch.float32) for one in inputs]
+        module = _export(inferring_batch(module), _structured(module, examples)).module(check_guards=False)
+    program = Program(functional(folded(unguarded(inlined(module)))), inputs)
+    found = program.answers(program.examples(2))
+    if not found:
+        raise ModelError("the network answers without any tensor", hint="return the logits")
+    if len(found) == 1 and (found[0].ndim < 2 or found[0].shape[0] != 2):
         raise ModelError(
-            f"the network takes {len(sizes)} inputs of shapes {sizes}",
-            hint="edgeprune works on networks with one input of fixed size and a batch axis",
-        )
-    input_size = tuple(size for size in sizes[0][1:] if size is not None)
-    if sizes[0][0] is not None:
-        module = _export(_inferring_batch(module), input_size).module(check_guards=False)
-    program = Program(_functional(_unguarded(module)), input_size)
-    output = program.run(program.example(2))
-    if output.ndim < 2 or output.shape[0] != 2:
-        raise ModelError(
-            f"the network answers a batch of 2 with shape {tuple(output.shape)}",
+            f"the network answers a batch of 2 with shape {tuple(found[0].shape)}",
             hint="the first output axis must be the batch",
         )
     return program
-
-
-def attribute(module: nn.Module, name: str) -> Tensor:
-    """A parameter or buffer by its dotted name."""
-    owner, _, leaf = name.rpartition(".")
-    value = getattr(module.get_submodule(owner), leaf)
-    assert isinstance(value, Tensor)
-    return value
 
 
 def rebuild(program: Program, tensors: Mapping[str, Tensor]) -> GraphModule:
@@ -168,34 +206,29 @@ def rebuild(program: Program, tensors: Mapping[str, Tensor]) -> GraphModule:
     return GraphModule(root, graph, "Captured")
 
 
-def shape_of(node: Node) -> tuple[int | None, ...]:
-    """Sizes of a node's tensor value; None where they depend on the batch."""
-    value = node.meta.get("val")
-    return tensor_shape(value) if isinstance(value, Tensor) else ()
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def tensor_shape(value: Tensor) -> tuple[int | None, ...]:
-    """Sizes of a (fake) tensor; None where they are symbolic."""
-    return tuple(size if isinstance(size, int) else None for size in value.shape)
+def _structured(module: GraphModule, flat: Sequence[Tensor]) -> _Arguments:
+    """Positional and keyword arguments of a captured module, from its placeholders' values."""
+    codegen = module.graph._codegen
+    if not isinstance(codegen, _PyTreeCodeGen) or codegen.pytree_info.in_spec is None:
+        return tuple(flat), {}
+    args, kwargs = tree_unflatten(list(flat), codegen.pytree_info.in_spec)
+    return tuple(args), kwargs
 
 
-def single_sizes(value: Tensor) -> tuple[int, ...]:
-    """Sizes of a (fake) tensor for a batch of one."""
-    return tuple(size if isinstance(size, int) else _at_batch_one(size) for size in value.shape)
+def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
+    args, kwargs = arguments
+    batch = Dim("batch", min=1)
 
+    def free(values: Any) -> Any:
+        return tree_map(lambda value: {0: batch} if isinstance(value, Tensor) else None, values)
 
-def source_of(node: Node) -> str:
-    """`file.py:12` of the user's line behind a node, '' when the archive does not say."""
-    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file, line) for file, line in found if not file.startswith(_TORCH)]
-    return f"{Path(own[-1][0]).name}:{own[-1][1]}" if own else ""
-
-
-def _export(module: nn.Module, input_size: tuple[int, ...]) -> ExportedProgram:
-    example = torch.zeros(_TRACE_BATCH, *input_size)
+    shapes: Any = free(args) if not kwargs else (*free(args), *free(kwargs).values())
     try:
         with torch.no_grad():
-            return torch.export.export(module, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
         where = _user_line(error)
         raise ModelError(
@@ -205,32 +238,56 @@ def _export(module: nn.Module, input_size: tuple[int, ...]) -> ExportedProgram:
         ) from error
 
 
-def _try_forward(module: nn.Module, input_size: tuple[int, ...]) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(2, *input_size, generator=generator)
+def _try_forward(module: nn.Module, inputs: Sequence[Input]) -> list[Tensor]:
+    examples = [one.example(2, place, torch.float32) for place, one in enumerate(inputs)]
     try:
         with torch.no_grad():
-            output = module(inputs)
+            output = module(*examples)
     except Exception as error:  # the user's forward may raise anything
         where = _user_line(error)
+        shapes = ", ".join("x".join(map(str, one.size)) for one in inputs)
         raise ModelError(
-            f"the network refuses inputs of shape {'x'.join(map(str, input_size))}"
+            f"the network refuses inputs of shape {shapes}"
             f"{f' at {where}' if where else ''}: {first_line(error)}",
             hint="give the size it was trained with, as --input CxHxW or in edgeprune.toml",
         ) from error
-    if not isinstance(output, Tensor):
+    if is_dataclass(output) and not isinstance(output, type):
+        _register(type(output))
+    found = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
+    if not found:
         raise ModelError(
-            f"the network returns a {type(output).__name__}, not one tensor",
-            hint="wrap it in a module that returns the logits only",
+            f"the network returns a {type(output).__name__} without any tensor",
+            hint="wrap it in a module that returns the logits",
         )
-    return output
+    return found
 
 
-def _require_equal(program: Program, expected: Tensor) -> None:
+def _register(kind: type) -> None:
+    """Let a dataclass cross the border of an exported program."""
+    if kind not in SUPPORTED_NODES:
+        torch.export.register_dataclass(kind)
+
+
+def _require_usable(module: nn.Module) -> None:
+    """Weights that a forward in single precision on this machine can use."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(f"{name} is on the meta device: it has no values", hint="load the weights first")
+        if tensor.dtype in {torch.float16, torch.bfloat16}:
+            raise ModelError(
+                f"{name} is {str(tensor.dtype).removeprefix('torch.')}",
+                hint="give the network in float32 (model.float()); half precision is made on export",
+            )
+
+
+def _require_equal(program: Program, expected: list[Tensor]) -> None:
     """The captured program must answer like the module it was captured from."""
-    answer = program.run(program.example(2))
-    scale = float(expected.abs().max()) or 1.0
-    difference = float((answer - expected).abs().max()) / scale
+    found = program.answers(program.examples(2))
+    difference = 0.0 if len(found) == len(expected) else float("inf")
+    for answer, wanted in zip(found, expected, strict=False):
+        if wanted.numel():
+            scale = float(wanted.abs().max()) or 1.0
+            difference = max(difference, float((answer.double() - wanted).abs().max()) / scale)
     if not difference <= 1e-4:
         raise ModelError(
             f"the captured program differs from the network by {difference:.1e} (relative)",
@@ -238,90 +295,35 @@ def _require_equal(program: Program, expected: Tensor) -> None:
         )
 
 
+def _sizes(given: Sequence[int | Input]) -> tuple[int, ...]:
+    return tuple(size for size in given if isinstance(size, int))
+
+
+def _inputs_of(module: GraphModule) -> tuple[Input, ...]:
+    """The placeholders of an archive; integers are taken for entries of the smallest table they look up."""
+    inputs = []
+    nodes = [node for node in module.graph.nodes if node.op == "placeholder"]
+    for node in nodes:
+        value, sizes = node.meta.get("val"), shape_of(node)
+        if not isinstance(value, Tensor) or not sizes or any(size is None for size in sizes[1:]):
+            raise ModelError(
+                f"the network takes {len(nodes)} inputs, one of shape {sizes}",
+                hint="edgeprune works on networks whose inputs are tensors of fixed sizes with a batch axis",
+            )
+        tables = [
+            shape_of(user.args[0])[0]
+            for user in node.users
+            if operator_name(user) == "aten.embedding.default"
+        ]
+        limit = min((size for size in tables if size is not None), default=2)
+        inputs.append(Input(tuple(size for size in sizes[1:] if size is not None), value.dtype, limit))
+    return tuple(inputs)
+
+
 def _user_line(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((_TORCH, str(Path(__file__).parent), "<"))
+        if not frame.filename.startswith((TORCH, str(Path(__file__).parent), "<"))
     ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-
-
-def _inferring_batch(module: GraphModule) -> GraphModule:
-    """Let views infer their first size, where an archive with a fixed batch has written it out."""
-    for node in module.graph.nodes:
-        if node.target in {torch.ops.aten.view.default, torch.ops.aten.reshape.default}:
-            node.args = (node.args[0], [-1, *shape_of(node)[1:]])
-    module.recompile()
-    return module
-
-
-def _unguarded(module: GraphModule) -> GraphModule:
-    """Drop what only insists on the traced type and device: the graph may run in others."""
-    for node in list(module.graph.nodes):
-        if node.target is torch.ops.aten._assert_tensor_metadata.default:
-            module.graph.erase_node(node)
-    return module
-
-
-def _functional(module: GraphModule) -> GraphModule:
-    """Replace in-place operators by their functional twins, so that no value changes once computed.
-
-    Readers of the changed tensor that come later are pointed at the new value. An operator that
-    changes part of a tensor which others still read (a slice of it) is left as it is.
-    """
-    order = {node: index for index, node in enumerate(module.graph.nodes)}
-    for node in list(module.graph.nodes):
-        twin = _functional_twin(node)
-        changed = node.args[0] if node.args else None
-        if twin is None or not isinstance(changed, Node):
-            continue
-        aliases = _aliases(changed) - {changed}
-        if any(order[user] > order[node] for alias in aliases for user in alias.users):
-            continue
-        node.target = twin
-        later = {user for user in changed.users if order[user] > order[node]}
-        changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
-    module.graph.lint()
-    module.recompile()
-    return module
-
-
-_VIEWS = (
-    "alias chunk detach expand flatten permute reshape select slice split "
-    "split_with_sizes squeeze t transpose unflatten unsqueeze view"
-).split()
-
-
-def _aliases(node: Node) -> set[Node]:
-    """Every node that may share memory with this one through views."""
-    base = node
-    while _is_view(base) and isinstance(base.args[0], Node):
-        base = base.args[0]
-    family, pending = {base}, [base]
-    while pending:
-        for user in pending.pop().users:
-            if user not in family and _is_view(user):
-                family.add(user)
-                pending.append(user)
-    return family
-
-
-def _is_view(node: Node) -> bool:
-    name = getattr(node.target, "__name__", "").split(".")[0]
-    return node.op == "call_function" and (name in _VIEWS or name == "getitem")
-
-
-def _functional_twin(node: Node) -> Any:
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return None
-    namespace, _, name = node.target._schema.name.partition("::")
-    if not name.endswith("_") or name.startswith("_"):
-        return None
-    packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None)
-    return getattr(packet, node.target._overloadname, None)
-
-
-def _at_batch_one(size: Any) -> int:
-    expression = size.node.expr
-    return int(expression.xreplace(dict.fromkeys(expression.free_symbols, 1)))

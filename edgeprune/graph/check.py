@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import Interpreter, Node
 from torch.fx.node import map_aggregate
+from torch.utils._pytree import tree_leaves
 
 from edgeprune.core.plan import Cut
-from edgeprune.graph.capture import Program, rebuild
+from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.flow import Narrowed, Reading
+from edgeprune.graph.nodes import operator_name
+from edgeprune.graph.rules import RULES
 from edgeprune.graph.surgery import shrink
 
 TOLERANCE = 1e-9
@@ -48,9 +53,7 @@ def prove(coupling: Coupling, cuts: tuple[Cut, ...], *, operate: Shrink = shrink
         if isinstance(answer, _Passed):
             return Proven(answer.program, remaining, answer.relative_error, refused)
         assert remaining, f"a copy without any cut fails: {answer}"
-        found = _culprits(coupling, remaining, operate)
-        # Cuts that fail only together are all refused: what cannot be proven is not done.
-        refused |= found or dict.fromkeys((cut.group for cut in remaining), answer)
+        refused |= _culprits(coupling, remaining, operate) or _last_straw(coupling, remaining, operate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +64,31 @@ class _Passed:
 
 def _attempt(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> _Passed | str:
     """The shrunk program if it answers like the silenced original, else why not."""
-    example = coupling.program.example(INPUTS, dtype=torch.float64)
-    silenced = _double(coupling.program, _silenced(coupling, cuts)).run(example)
+    examples = coupling.program.examples(INPUTS, dtype=torch.float64)
+    expected = _Silenced(coupling, coupling.narrowed(cuts)).answers(examples)
     try:
         program = operate(coupling, cuts)
-        shrunk = _double(program, program.tensors()).run(example)
+        found = _Double(program).answers(examples)
     except _SURGERY_ERRORS as problem:
         first_line = next(iter(str(problem).splitlines()), type(problem).__name__)
         return f"the shrunk network does not run: {first_line}"
-    if shrunk.shape != silenced.shape:
-        return f"its answers have shape {tuple(shrunk.shape)}, not {tuple(silenced.shape)}"
-    scale = float(silenced.abs().max()) or 1.0
-    error = float((shrunk - silenced).abs().max()) / scale
+    worst = 0.0
+    for silenced, shrunk in zip(expected, found, strict=True):
+        if shrunk.shape != silenced.shape:
+            return f"its answers have shape {tuple(shrunk.shape)}, not {tuple(silenced.shape)}"
+        worst = max(worst, _difference(silenced, shrunk))
     # Written so that NaN fails.
-    if not error <= TOLERANCE:
-        return f"its answers differ by {error:.1e} (relative, float64)"
-    return _Passed(program, error)
+    if not worst <= TOLERANCE:
+        return f"its answers differ by {worst:.1e} (relative, float64)"
+    return _Passed(program, worst)
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    """Largest absolute difference, relative to the largest absolute value expected."""
+    if not expected.numel():
+        return 0.0
+    scale = float(expected.abs().max()) or 1.0
+    return float((found - expected).abs().max()) / scale
 
 
 def _culprits(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> dict[str, str]:
@@ -90,29 +102,99 @@ def _culprits(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> dic
     return _culprits(coupling, cuts[:middle], operate) | _culprits(coupling, cuts[middle:], operate)
 
 
-def _silenced(coupling: Coupling, cuts: tuple[Cut, ...]) -> dict[str, Tensor]:
-    """The original's tensors with every consumer's view of a cut index set to zero."""
-    narrowed = coupling.narrowed(cuts)
-    tensors = {name: tensor.detach().clone() for name, tensor in coupling.program.tensors().items()}
-    for consumption in coupling.consumptions:
-        labels = coupling.tensors[consumption.tensor][consumption.axis]
-        assert labels is not None
-        gone = torch.from_numpy(np.flatnonzero(~narrowed.kept[labels]))
-        tensors[consumption.tensor].index_fill_(consumption.axis, gone, 0)
-    return tensors
+def _last_straw(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> dict[str, str]:
+    """Where cuts fail only together: the first one that those before it cannot bear."""
+    passing, failing = 0, len(cuts)
+    while failing - passing > 1:
+        middle = (passing + failing) // 2
+        if isinstance(_attempt(coupling, cuts[:middle], operate), _Passed):
+            passing = middle
+        else:
+            failing = middle
+    why = _attempt(coupling, cuts[:failing], operate)
+    return {cuts[failing - 1].group: f"together with others, {why}"}
 
 
-def _double(program: Program, tensors: dict[str, Tensor]) -> Program:
-    done = {
-        id(tensor): tensor.detach().double() if tensor.is_floating_point() else tensor
-        for tensor in tensors.values()
-    }
-    module = rebuild(program, {name: done[id(tensor)] for name, tensor in tensors.items()})
-    # Casts inside the network would bring single precision back.
-    for node in module.graph.nodes:
-        node.args, node.kwargs = map_aggregate((node.args, node.kwargs), _widened)
-    module.recompile()
-    return Program(module, program.input_size)
+class _Double(Interpreter):
+    """Runs a program in double precision, whatever its weights and casts say, one tensor at a time."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program.module)
+
+    def answers(self, examples: Sequence[Tensor]) -> list[Tensor]:
+        """All output tensors, those of no floating type included."""
+        with torch.no_grad():
+            output = self.run(*examples, enable_io_processing=False)
+        return [one.double() for one in tree_leaves(output) if isinstance(one, Tensor)]
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        return value.detach().double() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        # Casts inside the network would bring single precision back.
+        args, kwargs = map_aggregate((args, kwargs), _widened)
+        return super().call_function(target, args, kwargs)
+
+
+class _Silenced(_Double):
+    """The original at full width, in which whatever reads a cut index finds a zero."""
+
+    def __init__(self, coupling: Coupling, narrowed: Narrowed) -> None:
+        super().__init__(coupling.program)
+        self._coupling, self._narrowed = coupling, narrowed
+        self._readings: dict[Node, list[Reading]] = {}
+        for reading in coupling.readings:
+            self._readings.setdefault(reading.node, []).append(reading)
+        self._without = {
+            block.total: block.branch for label, block in coupling.blocks.items() if not narrowed.kept[label]
+        }
+
+    def run_node(self, n: Node) -> Any:
+        branch = self._without.get(n)
+        if branch is not None:
+            skip = next(value for value in n.all_input_nodes if value is not branch)
+            return self.env[skip] + 0.0 * self.env[branch]
+        rule = RULES.get(operator_name(n))
+        if rule is not None and rule.ignoring is not None and self._is_cut(n):
+            args, _ = self.fetch_args_kwargs_from_env(n)
+            return rule.ignoring(n, self._narrowed, args)
+        replaced = {
+            reading.source: self.env[reading.source]
+            for reading in self._readings.get(n, ())
+            if reading.source in self.env
+        }
+        for reading in self._readings.get(n, ()):
+            self._silence(reading)
+        try:
+            return super().run_node(n)
+        finally:
+            self.env.update(replaced)
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        value = super().get_attr(target, args, kwargs)
+        for axis in range(value.ndim if isinstance(value, Tensor) else 0):
+            if (str(target), axis) in self._coupling.silenced:
+                labels = self._coupling.tensors[str(target)][axis]
+                assert labels is not None
+                gone = torch.from_numpy(np.flatnonzero(~self._narrowed.kept[labels]))
+                value = value.index_fill(axis, gone, 0)
+        return value
+
+    def _is_cut(self, n: Node) -> bool:
+        axes = self._narrowed.axes[n.name]
+        return isinstance(axes, tuple) and any(self._narrowed.is_cut(labels) for labels in axes)
+
+    def _silence(self, reading: Reading) -> None:
+        labels = self._narrowed.of(reading.source)[reading.axis]
+        if labels is None or not self._narrowed.is_cut(labels):
+            return
+        value = self.env[reading.source]
+        stays = torch.from_numpy(self._narrowed.kept[labels])
+        # An axis that the batch is merged into repeats its labels once per sample.
+        stays = stays.repeat(value.shape[reading.axis] // len(stays))
+        shape = [-1 if axis == reading.axis else 1 for axis in range(value.ndim)]
+        self.env[reading.source] = torch.where(stays.reshape(shape), value, 0.0)
 
 
 def _widened(value: Any) -> Any:

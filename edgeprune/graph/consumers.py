@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.graph.couple import Coupling, operator_name
-from edgeprune.graph.flow import Consumption, argument
+from edgeprune.graph.couple import Coupling
+from edgeprune.graph.flow import Consumption
+from edgeprune.graph.nodes import argument, operator_name
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.core.plan import Cost
-from edgeprune.graph.capture import Program, single_sizes
-from edgeprune.graph.couple import Coupling, operator_name
+from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Labels, Narrowed
+from edgeprune.graph.nodes import operator_name, single_sizes
 
 
 def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
@@ -28,7 +28,7 @@ def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
         parameters=model.parameters(narrowed.kept),
         macs=model.macs(narrowed.kept),
         weight_bytes=_weight_bytes(coupling, narrowed),
-        peak_activation_bytes=_peak_activations(coupling.program, narrowed),
+        peak_activation_bytes=_peak_activations(coupling, narrowed),
     )
 
 
@@ -40,7 +40,13 @@ class CostModel:
         self._macs = _Products([term for node in nodes for term in _macs_terms(coupling, node)])
         parameters = dict(coupling.program.module.named_parameters())
         unique = {id(parameters[name]): name for name in coupling.tensors if name in parameters}
-        self._parameters = _Products([_Term(1, list(coupling.tensors[name])) for name in unique.values()])
+        read_by = {str(node.target): node for node in nodes if node.op == "get_attr"}
+        self._parameters = _Products(
+            [
+                _Term(1, [*coupling.tensors[name], *_existence(coupling, read_by[name])])
+                for name in unique.values()
+            ]
+        )
 
     def macs(self, kept: NDArray[np.bool_]) -> int:
         """Multiply-accumulates with only the kept labels."""
@@ -87,20 +93,70 @@ class _Products:
 
 def _macs_terms(coupling: Coupling, node: Node) -> list[_Term]:
     """Output elements times the length of the sum behind each of them."""
+    own = _existence(coupling, node)
+    return [_product(axes, own) for axes in _sums(coupling, node)]
+
+
+def _sums(coupling: Coupling, node: Node) -> list[list[_Sized]]:
+    """For every product the node computes the axes of all its multiply-accumulates."""
     operator = operator_name(node)
+    if operator.split(".")[1:2] in (["lstm"], ["gru"], ["rnn_tanh"], ["rnn_relu"]):
+        return _recurrent_sums(coupling, node)
     if not isinstance(node.meta.get("val"), Tensor):
         return []
     if operator.startswith("aten.conv_transpose"):
-        return [_product([*_sized(coupling, node.args[0]), *_sized(coupling, node.args[1])[1:]])]
+        return [[*_sized(coupling, node.args[0]), *_sized(coupling, node.args[1])[1:]]]
     if operator.startswith(("aten.conv", "aten.linear.")):
-        return [_product([*_sized(coupling, node), *_sized(coupling, node.args[1])[1:]])]
-    if operator in {"aten.matmul.default", "aten.bmm.default", "aten.mm.default"}:
-        return [_product([*_sized(coupling, node), _sized(coupling, node.args[0])[-1]])]
+        return [[*_sized(coupling, node), *_sized(coupling, node.args[1])[1:]]]
+    if operator in {"aten.matmul.default", "aten.bmm.default", "aten.mm.default", "aten.mv.default"}:
+        return [[*_sized(coupling, node), _sized(coupling, node.args[0])[-1]]]
+    if operator in {"aten.addmm.default", "aten.baddbmm.default"}:
+        return [[*_sized(coupling, node), _sized(coupling, node.args[1])[-1]]]
+    if operator == "aten.einsum.default":
+        return [_einsum_axes(coupling, node)]
     if operator == "aten.scaled_dot_product_attention.default":
         query, key, result = (_sized(coupling, one) for one in (node.args[0], node.args[1], node))
         scores = [*result[:-1], key[-2]]
-        return [_product([*scores, query[-1]]), _product([*scores, result[-1]])]
+        return [[*scores, query[-1]], [*scores, result[-1]]]
     return []
+
+
+def _einsum_axes(coupling: Coupling, node: Node) -> list[_Sized]:
+    """Every letter once: operands are multiplied in one pass."""
+    equation, operands = node.args[0], node.args[1]
+    assert isinstance(equation, str)
+    assert isinstance(operands, (list, tuple))
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    if "." in equation or len(terms) < 2:
+        return [(None, 0)]
+    sizes: dict[str, _Sized] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        for letter, sized in zip(term, _sized(coupling, operand), strict=True):
+            if letter not in sizes or sizes[letter][1] == 1:
+                sizes[letter] = sized
+    return list(sizes.values())
+
+
+def _recurrent_sums(coupling: Coupling, node: Node) -> list[list[_Sized]]:
+    """Every weight matrix once per time step."""
+    steps = [size for _, size in _sized(coupling, node.args[0])[:-1]]
+    weights = node.args[2]
+    assert isinstance(weights, (list, tuple))
+    return [
+        [*((None, size) for size in steps), *_sized(coupling, one)]
+        for one in weights
+        if isinstance(one, Node) and len(_sized(coupling, one)) == 2
+    ]
+
+
+def _existence(coupling: Coupling, node: Node) -> list[Labels]:
+    """One axis of one index for every removable branch around a node."""
+    return [labels[None] for labels in coupling.enclosing.get(node.name, ())]
+
+
+def _runs(node: Node, coupling: Coupling, narrowed: Narrowed) -> bool:
+    around = coupling.enclosing.get(node.name)
+    return around is None or bool(narrowed.kept[around].all())
 
 
 _Sized = tuple[Labels | None, int]
@@ -114,15 +170,21 @@ def _sized(coupling: Coupling, node: object) -> list[_Sized]:
     return list(zip(axes, single_sizes(node.meta["val"]), strict=True))
 
 
-def _product(axes: list[_Sized]) -> _Term:
+def _product(axes: list[_Sized], existence: list[Labels]) -> _Term:
     fixed = math.prod(size for labels, size in axes if labels is None)
-    return _Term(fixed, [labels for labels, _ in axes if labels is not None])
+    return _Term(fixed, [*(labels for labels, _ in axes if labels is not None), *existence])
 
 
 def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
     total, seen = 0, set()
+    gone = {
+        str(node.target)
+        for node in coupling.program.graph.nodes
+        if node.op == "get_attr" and not _runs(node, coupling, narrowed)
+    }
     for name, tensor in coupling.program.tensors().items():
-        if id(tensor) not in seen:
+        # Positions to pick are the graph's own constants, which surgery may add to.
+        if id(tensor) not in seen and name not in gone and tensor.is_floating_point():
             seen.add(id(tensor))
             axes = coupling.tensors[name]
             sizes = [narrowed.count(one, size) for one, size in zip(axes, tensor.shape, strict=True)]
@@ -130,21 +192,37 @@ def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
     return total
 
 
-def _peak_activations(program: Program, narrowed: Narrowed) -> int:
+def _peak_activations(coupling: Coupling, narrowed: Narrowed) -> int:
     """Largest sum of values alive at once when nodes run in order and die after their last reader."""
-    last = {value: node for node in program.graph.nodes for value in node.all_input_nodes}
+    instead = _bypassed(coupling, narrowed)
+    nodes = [
+        node
+        for node in coupling.program.graph.nodes
+        if node not in instead and _runs(node, coupling, narrowed)
+    ]
+    last = {instead.get(value, value): node for node in nodes for value in node.all_input_nodes}
     alive, peak = 0, 0
     size: dict[Node, int] = {}
-    for node in program.graph.nodes:
+    for node in nodes:
         if node.op in {"get_attr", "output"}:
             continue
         size[node] = _value_bytes(node, narrowed)
         alive += size[node]
         peak = max(peak, alive)
-        alive -= sum(size.get(value, 0) for value in node.all_input_nodes if last[value] is node)
+        read = {instead.get(value, value) for value in node.all_input_nodes}
+        alive -= sum(size.get(value, 0) for value in read if last[value] is node)
         if node not in last:
             alive -= size[node]
     return peak
+
+
+def _bypassed(coupling: Coupling, narrowed: Narrowed) -> dict[Node, Node]:
+    """The sums whose branch goes, and the value that stands in for each."""
+    instead: dict[Node, Node] = {}
+    for label, block in coupling.blocks.items():
+        if not narrowed.kept[label]:
+            instead[block.total] = instead.get(block.skip, block.skip)
+    return instead
 
 
 def _value_bytes(node: Node, narrowed: Narrowed) -> int:

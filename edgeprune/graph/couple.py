@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,28 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch.fx import Node
 
-from edgeprune.core.errors import DocumentError
-from edgeprune.core.group import Group, Reason, Slice
+from edgeprune.core.errors import DocumentError, RequestError, nearest
+from edgeprune.core.group import INEXACT, Group, Kind, Reason, Slice
 from edgeprune.core.plan import Cut
-from edgeprune.graph.capture import Program, attribute, shape_of, tensor_shape
-from edgeprune.graph.flow import Axes, Consumption, Flow, Labels, Narrowed, unlabelled
+from edgeprune.graph.blocks import Block, find_blocks
+from edgeprune.graph.capture import Program
+from edgeprune.graph.closure import Closures
+from edgeprune.graph.flow import Axes, Consumption, Flow, Labels, Narrowed, Reading, unlabelled
+from edgeprune.graph.nodes import attribute, operator_name, shape_of, tensor_shape
 from edgeprune.graph.rules import RULES
+
+Value = TypeVar("Value")
+
+BLOCKS = "blocks"
+"""The group whose units are whole residual branches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coupling:
     """What must be cut together in one program.
 
-    A *class* is a set of labels that stay or go together; `class_of[label]` is its number.
+    A *class* is a set of labels that stay or go together; `class_of[label]` is its number. Row u of
+    `unit_classes[group]` holds the classes that go with unit u (shorter ones repeat their last).
     """
 
     program: Program
@@ -32,8 +42,15 @@ class Coupling:
     axes: Mapping[str, Axes | list[Axes]]
     tensors: Mapping[str, Axes]
     consumptions: tuple[Consumption, ...]
+    readings: tuple[Reading, ...]
+    silenced: frozenset[tuple[str, int]]
+    notes: Mapping[str, Labels]
     class_of: NDArray[np.int64]
     unit_classes: Mapping[str, NDArray[np.int64]]
+    blocks: Mapping[int, Block]
+    """Residual branches by the label that says whether they stay."""
+    enclosing: Mapping[str, Labels]
+    """For nodes inside removable branches the labels of those branches: the node runs while all stay."""
 
     def narrowed(self, cuts: Iterable[Cut]) -> Narrowed:
         """The sizes that remain after some cuts.
@@ -56,36 +73,66 @@ class Coupling:
             if group.locked:
                 raise DocumentError(f"plan: group '{cut.group}' is locked: {group.locked}")
             kept[self.unit_classes[cut.group][list(cut.removed)]] = False
-        return Narrowed(dict(self.axes), kept[self.class_of])
+        return Narrowed(self.axes, self.notes, kept[self.class_of])
 
-    def free(self) -> list[Group]:
-        """The groups that may be cut."""
-        return [group for group in self.groups if group.locked is None and group.units > 1]
+    def free(self, *kinds: Kind) -> list[Group]:
+        """The groups that may be cut, of some kinds (all without)."""
+        return [
+            group
+            for group in self.groups
+            if group.locked is None and group.units > 1 and (not kinds or group.kind in kinds)
+        ]
 
 
-def couple(program: Program) -> Coupling:
-    """Find every group of a program, in time linear in nodes and labels."""
-    flow = _walk(program)
+def couple(program: Program, allow: Iterable[str] = ()) -> Coupling:
+    """Find every group of a program, in time linear in nodes and labels.
+
+    Parameters
+    ----------
+    allow : of str
+        Entries of `INEXACT`: operators under which groups are freed although a cut changes their statistics.
+
+    Raises
+    ------
+    RequestError
+        `allow` names something else.
+    """
+    for name in allow:
+        if name not in INEXACT:
+            close = nearest(name, INEXACT)
+            raise RequestError(
+                f"'{name}' is no inexact operator that can be allowed",
+                hint=f"did you mean '{close}'?" if close else f"one of: {', '.join(INEXACT)}",
+            )
+    flow = Flow(program, frozenset(allow))
+    _walk(flow)
+    blocks = {int(flow.fresh(1)[0]): block for block in find_blocks(program)}
     class_of = _join_labels(flow)
-    reasons = _reasons(flow, class_of)
-    groups, unit_classes = _form_groups(flow, class_of, reasons)
+    groups, unit_classes = _Grouping(flow, class_of).groups()
+    if len(blocks) > 1:
+        names = tuple(block.name for block in blocks.values())
+        groups.append(Group(BLOCKS, len(blocks), (), kind="blocks", names=names))
+        unit_classes[BLOCKS] = class_of[np.asarray(list(blocks))][:, None]
     return Coupling(
         program=program,
-        groups=groups,
+        groups=tuple(groups),
         axes={node.name: axes for node, axes in flow.axes.items()},
         tensors=flow.tensors,
         consumptions=tuple(flow.consumptions),
+        readings=tuple(flow.readings),
+        silenced=frozenset(flow.silenced),
+        notes={node.name: labels for node, labels in flow.notes.items()},
         class_of=class_of,
         unit_classes=unit_classes,
+        blocks=blocks,
+        enclosing=_enclosing(blocks),
     )
 
 
-def _walk(program: Program) -> Flow:
-    flow = Flow(program)
+def _walk(flow: Flow) -> None:
     seen: dict[int, Axes] = {}
-    for node in program.graph.nodes:
+    for node in flow.program.graph.nodes:
         flow.axes[node] = _label(flow, node, seen)
-    return flow
 
 
 def _label(flow: Flow, node: Node, seen: dict[int, Axes]) -> Axes | list[Axes]:
@@ -115,18 +162,6 @@ def _label(flow: Flow, node: Node, seen: dict[int, Axes]) -> Axes | list[Axes]:
     return unlabelled(node)
 
 
-def operator_name(node: Node) -> str:
-    """The key of a node in the table of rules."""
-    target = node.target
-    if isinstance(target, str):
-        return target
-    return (
-        str(target)
-        if not hasattr(target, "__module__") or "aten" in str(target)
-        else (f"{target.__module__}.{target.__name__}")
-    )
-
-
 def _input_axes(flow: Flow, node: Node) -> Axes:
     """The channel axis of an input is labelled only to give its lock the right reason."""
     shape = shape_of(node)
@@ -149,64 +184,147 @@ def _join_labels(flow: Flow) -> NDArray[np.int64]:
     return np.asarray(class_of, dtype=np.int64)
 
 
-def _reasons(flow: Flow, class_of: NDArray[np.int64]) -> dict[int, Reason]:
-    """The first reason that locks each class."""
-    reasons: dict[int, Reason] = {}
-    for labels, reason in flow.locks:
-        for number in np.unique(class_of[labels]).tolist():
-            reasons.setdefault(number, reason)
-    return reasons
+def _enclosing(blocks: Mapping[int, Block]) -> dict[str, Labels]:
+    around: dict[str, list[int]] = {}
+    for label, block in blocks.items():
+        for node in block.members:
+            around.setdefault(node.name, []).append(label)
+    return {name: np.asarray(labels, dtype=np.int64) for name, labels in around.items()}
 
 
-def _form_groups(
-    flow: Flow, class_of: NDArray[np.int64], reasons: dict[int, Reason]
-) -> tuple[tuple[Group, ...], dict[str, NDArray[np.int64]]]:
-    """Classes that live in the same slices, equally often, for the same reason, form one group."""
-    positions = _positions(flow, class_of)
-    produced = {key for key, role in flow.roles.items() if role == "producer"}
-    members: dict[object, list[int]] = {}
-    for number, places in positions.items():
-        if any(key in produced for key in places):
-            signature = (
-                tuple((key, len(indices)) for key, indices in places.items()),
-                reasons.get(number),
-            )
-            members.setdefault(signature, []).append(number)
-    groups, unit_classes, names = [], {}, Counter[str]()
-    for numbers in members.values():
-        places = positions[numbers[0]]
+_Place = tuple[str, int]
+"""A parameter's name and one of its axes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Unit:
+    """Classes that go together, and what decides with which others they form a group."""
+
+    classes: tuple[int, ...]
+    places: Mapping[_Place, Labels]
+    alike: object
+    reason: Reason | None
+    kind: Kind
+    inexact: tuple[str, ...]
+
+
+class _Grouping:
+    """From classes to units, and from units that live in the same slices to groups."""
+
+    def __init__(self, flow: Flow, class_of: NDArray[np.int64]) -> None:
+        self._flow = flow
+        self._class_of = class_of
+        self._positions = self._find_positions()
+        self._reasons = self._first(flow.locks)
+        self._kinds = self._first(flow.kinds)
+        self._inexact: dict[int, set[str]] = {}
+        for labels, name in flow.inexact:
+            for number in np.unique(class_of[labels]).tolist():
+                self._inexact.setdefault(number, set()).add(name)
+
+    def groups(self) -> tuple[list[Group], dict[str, NDArray[np.int64]]]:
+        """All groups in the order of their first parameter, and the classes of their units."""
+        produced = {place for place, role in self._flow.roles.items() if role == "producer"}
+        members: dict[object, list[_Unit]] = {}
+        for unit in self._units():
+            if not produced.isdisjoint(unit.places):
+                signature = tuple((place, len(found)) for place, found in unit.places.items())
+                key = (signature, unit.alike, unit.reason, unit.kind, unit.inexact)
+                members.setdefault(key, []).append(unit)
+        groups, unit_classes, names = [], {}, Counter[str]()
+        for units in members.values():
+            first = units[0]
+            name = next(place for place in first.places if place in produced)[0].removesuffix(".weight")
+            name = name if first.kind == "channels" else f"{name}/{first.kind}"
+            names[name] += 1
+            unique = name if names[name] == 1 else f"{name}#{names[name]}"
+            groups.append(self._group(unique, units))
+            unit_classes[unique] = _rectangular([unit.classes for unit in units])
+        return groups, unit_classes
+
+    def _group(self, name: str, units: Sequence[_Unit]) -> Group:
+        first = units[0]
         slices = tuple(
             Slice(
-                tensor=key[0],
-                axis=key[1],
-                role=flow.roles.get(key, "attached"),
-                indices=np.stack([positions[number][key] for number in numbers]),
+                tensor=place[0],
+                axis=place[1],
+                role=self._flow.roles.get(place, "attached"),
+                indices=np.stack([unit.places[place] for unit in units]),
             )
-            for key in places
+            for place in first.places
         )
-        name = _name(next(key for key in places if key in produced)[0])
-        names[name] += 1
-        unique = name if names[name] == 1 else f"{name}#{names[name]}"
-        groups.append(Group(unique, len(numbers), slices, reasons.get(numbers[0])))
-        unit_classes[unique] = np.asarray(numbers, dtype=np.int64)
-    return tuple(groups), unit_classes
+        return Group(name, len(units), slices, first.reason, first.kind, first.inexact)
+
+    def _units(self) -> list[_Unit]:
+        """Single classes, and where axes are split or merged the sets closed under that."""
+        closures = Closures(self._flow.products, self._class_of, self._reasons)
+        divided = closures.members
+        order = {number: place for place, number in enumerate(self._positions)}
+        ranked = [
+            (order[number], self._unit((number,), None, number))
+            for number in self._positions
+            if number not in divided
+        ]
+        for classes, family in closures.units().items():
+            ordered = tuple(sorted(classes))
+            first = min((order[one] for one in ordered if one in order), default=None)
+            if first is not None:
+                ranked.append((first, self._unit(ordered, family, self._seed(ordered))))
+        return [unit for _, unit in sorted(ranked, key=lambda pair: pair[0])]
+
+    def _seed(self, classes: Sequence[int]) -> int:
+        """The class whose mark names the kind of the whole unit."""
+        marked = [one for one in classes if one in self._kinds]
+        return min(marked, key=lambda one: _RANK[self._kinds[one]]) if marked else classes[0]
+
+    def _unit(self, classes: tuple[int, ...], alike: object, seed: int) -> _Unit:
+        places: dict[_Place, list[Labels]] = {}
+        for number in classes:
+            for place, found in self._positions.get(number, {}).items():
+                places.setdefault(place, []).append(found)
+        inexact = {name for one in classes for name in self._inexact.get(one, ())}
+        return _Unit(
+            classes=classes,
+            places={place: _sorted_union(found) for place, found in places.items()},
+            alike=alike,
+            reason=next((self._reasons[one] for one in classes if one in self._reasons), None),
+            kind=self._kinds.get(seed, "channels"),
+            inexact=tuple(sorted(inexact)),
+        )
+
+    def _first(self, marked: Iterable[tuple[Labels, Value]]) -> dict[int, Value]:
+        """What was first said of each class."""
+        said: dict[int, Value] = {}
+        for labels, value in marked:
+            for number in np.unique(self._class_of[labels]).tolist():
+                said.setdefault(number, value)
+        return said
+
+    def _find_positions(self) -> dict[int, dict[_Place, Labels]]:
+        """For every class the parameter axes it lives in, and its positions there."""
+        found: dict[int, dict[_Place, Labels]] = {}
+        for tensor, axes in self._flow.tensors.items():
+            for axis, labels in enumerate(axes):
+                if labels is None:
+                    continue
+                classes = self._class_of[labels]
+                order = np.argsort(classes, kind="stable")
+                bounds = np.flatnonzero(np.diff(classes[order])) + 1
+                for run in np.split(order, bounds):
+                    if len(run):
+                        found.setdefault(int(classes[run[0]]), {})[(tensor, axis)] = run
+        return found
 
 
-def _positions(flow: Flow, class_of: NDArray[np.int64]) -> dict[int, dict[tuple[str, int], Labels]]:
-    """For every class the parameter axes it lives in, and its positions there."""
-    found: dict[int, dict[tuple[str, int], Labels]] = {}
-    for tensor, axes in flow.tensors.items():
-        for axis, labels in enumerate(axes):
-            if labels is None:
-                continue
-            classes = class_of[labels]
-            order = np.argsort(classes, kind="stable")
-            bounds = np.flatnonzero(np.diff(classes[order])) + 1
-            for run in np.split(order, bounds):
-                if len(run):
-                    found.setdefault(int(classes[run[0]]), {})[(tensor, axis)] = run
-    return found
+# Whoever carries several marks is what comes first here.
+_RANK: dict[Kind, int] = {"blocks": 0, "groups": 1, "heads": 2, "width": 3, "channels": 4}
 
 
-def _name(tensor: str) -> str:
-    return tensor.removesuffix(".weight")
+def _sorted_union(found: Sequence[Labels]) -> Labels:
+    return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
+
+
+def _rectangular(rows: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:
+    """Rows of one length; shorter ones repeat their last entry."""
+    width = max(len(row) for row in rows)
+    return np.asarray([(*row, *row[-1:] * (width - len(row))) for row in rows], dtype=np.int64)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.group import Reason, Role
-from edgeprune.graph.capture import Program, shape_of, source_of
+from edgeprune.core.group import Kind, Reason, Role
+from edgeprune.graph.capture import Program
+from edgeprune.graph.nodes import shape_of, source_of
 
 Labels = NDArray[np.int64]
 # One entry per axis: its labels, or None for an axis that is never cut (batch, height, time, ...).
 Axes = tuple[Labels | None, ...]
 
-COMPUTED_WEIGHT = "read by a weight that is itself computed"
+COMPUTED_WEIGHT = "read by a weight whose channels cannot be followed"
 PLAIN_WEIGHT = "store the weight as a plain parameter"
 
 
@@ -31,17 +35,48 @@ class Consumption:
     input_axis: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """Operator `node` sums over axis `axis` of `source`: a cut index is read as zero there."""
+
+    node: Node
+    source: Node
+    axis: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """An axis split into several, or several merged into one.
+
+    An index of the flat axis stays exactly while the index of every factor it is made of stays:
+    `flat` has shape (len(factors[0]), len(factors[1]), ...).
+    """
+
+    flat: Labels
+    factors: tuple[Labels, ...]
+
+
 @dataclass(slots=True, eq=False)
 class Flow:
-    """What rules write while they walk a graph: labels per value, equalities, locks and roles."""
+    """What rules write while they walk a graph: labels per value, relations, locks and roles."""
 
     program: Program
+    allow: frozenset[str] = frozenset()
+    """Inexact operators under which cuts are allowed, see `core.group.INEXACT`."""
     axes: dict[Node, Axes | list[Axes]] = field(default_factory=dict)
     tensors: dict[str, Axes] = field(default_factory=dict)
     equal: list[tuple[Labels, Labels]] = field(default_factory=list)
+    products: list[Product] = field(default_factory=list)
     locks: list[tuple[Labels, Reason]] = field(default_factory=list)
+    inexact: list[tuple[Labels, str]] = field(default_factory=list)
+    kinds: list[tuple[Labels, Kind]] = field(default_factory=list)
     roles: dict[tuple[str, int], Role] = field(default_factory=dict)
     consumptions: list[Consumption] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    silenced: set[tuple[str, int]] = field(default_factory=set)
+    """Axes of parameters whose cut indices the silenced original has as zeros."""
+    notes: dict[Node, Labels] = field(default_factory=dict)
+    """Labels a rule keeps for its rewrite: the groups of a convolution or group norm."""
     count: int = 0
 
     def fresh(self, size: int) -> Labels:
@@ -66,11 +101,57 @@ class Flow:
             self.equal.append((first, second))
         return first
 
-    def lock(self, node: Node, labels: Labels | None, why: str, hint: str = "") -> None:
+    def meet(self, node: Node, labels: Sequence[Labels | None]) -> Labels | None:
+        """Any number of axes that must be cut alike; None when none of them can be cut."""
+        result = labels[0]
+        for other in labels[1:]:
+            if result is not None or other is not None:
+                result = self.equate(node, result, other)
+        return result
+
+    def divide(self, labels: Labels, sizes: Sequence[int]) -> tuple[Labels | None, ...]:
+        """Split one axis into several, outermost first; axes of size one are never cut."""
+        long = [place for place, size in enumerate(sizes) if size > 1]
+        if len(long) < 2:
+            factors = [labels] * len(long)
+        else:
+            factors = [self.fresh(sizes[place]) for place in long]
+            self.products.append(Product(labels.reshape([sizes[one] for one in long]), tuple(factors)))
+        made: list[Labels | None] = [None] * len(sizes)
+        for place, factor in zip(long, factors, strict=True):
+            made[place] = factor
+        return tuple(made)
+
+    def merge(self, axes: Sequence[Labels | None], sizes: Sequence[int]) -> Labels | None:
+        """Flatten several axes into one, outermost first; None when none of them can be cut."""
+        labelled = [place for place, labels in enumerate(axes) if labels is not None]
+        if not labelled:
+            return None
+        factors = [axes[place] for place in labelled]
+        inner = [sizes[place] for place in labelled]
+        if len(labelled) == 1:
+            flat = factors[0]
+        else:
+            flat = self.fresh(math.prod(inner)).reshape(inner)
+            self.products.append(Product(flat, tuple(one for one in factors if one is not None)))
+        assert flat is not None
+        shape = [size if place in labelled else 1 for place, size in enumerate(sizes)]
+        return np.ascontiguousarray(np.broadcast_to(flat.reshape(shape), sizes)).ravel()
+
+    def lock(self, node: Node, labels: Labels | None, why: str, hint: str = "", inexact: str = "") -> None:
         """Forbid cutting some labels, with the operator and the user's line as the reason."""
-        if labels is not None and labels.size:
-            operator = str(node.target) if node.op == "call_function" else node.op
-            self.locks.append((labels.ravel(), Reason(why, operator, source_of(node), hint)))
+        if labels is None or not labels.size:
+            return
+        if inexact and inexact in self.allow:
+            self.inexact.append((labels.ravel(), inexact))
+            return
+        operator = str(node.target) if node.op == "call_function" else node.op
+        self.locks.append((labels.ravel(), Reason(why, operator, source_of(node), hint, inexact)))
+
+    def lock_axes(self, node: Node, axes: Sequence[Labels | None], why: str) -> None:
+        """Forbid cutting any of some axes."""
+        for labels in axes:
+            self.lock(node, labels, why)
 
     def lock_all(self, node: Node, values: Sequence[Node], why: str, hint: str = "") -> None:
         """Lock every label of some operands."""
@@ -80,21 +161,38 @@ class Flow:
                 for labels in one:
                     self.lock(node, labels, why, hint)
 
+    def mark(self, labels: Labels | None, kind: Kind) -> None:
+        """Say what units made of these labels are."""
+        if labels is not None:
+            self.kinds.append((labels, kind))
+
     def play(self, value: object, axis: int, role: Role) -> None:
         """Note the role of a parameter's axis; values computed from parameters have none."""
         if isinstance(value, Node) and value.op == "get_attr":
             self.roles.setdefault((str(value.target), axis), role)
+
+    def read(self, node: Node, source: object, axis: int) -> None:
+        """The operator sums over an axis of an activation: cutting an index there is reading zero."""
+        assert isinstance(source, Node)
+        if self.of(source)[axis] is not None:
+            self.readings.append(Reading(node, source, axis % len(self.of(source))))
 
     def consume(self, node: Node, weight: object, axis: int, source: object, input_axis: int) -> None:
         """The weight's axis reads the source's axis: cutting one cuts the other, and ends there."""
         assert isinstance(weight, Node)
         assert isinstance(source, Node)
         if weight.op != "get_attr":
-            self.lock(node, self.of(source)[input_axis], COMPUTED_WEIGHT, PLAIN_WEIGHT)
+            self.read(node, source, input_axis)
             return
-        self.play(weight, axis, "consumer")
+        self.silence(weight, axis)
         name = str(weight.target)
         self.consumptions.append(Consumption(name, axis, node, source, input_axis))
+
+    def silence(self, weight: object, axis: int) -> None:
+        """A parameter's axis that reads activations: its cut indices count as zero."""
+        self.play(weight, axis, "consumer")
+        assert isinstance(weight, Node)
+        self.silenced.add((str(weight.target), axis))
 
 
 Label = Callable[[Flow, Node], "Axes | list[Axes]"]
@@ -104,7 +202,8 @@ Label = Callable[[Flow, Node], "Axes | list[Axes]"]
 class Narrowed:
     """Sizes of every axis after a cut, for rules that rewrite constants."""
 
-    axes: dict[str, Axes | list[Axes]]
+    axes: Mapping[str, Axes | list[Axes]]
+    notes: Mapping[str, Labels]
     kept: NDArray[np.bool_]
     """For every label whether it stays."""
 
@@ -124,32 +223,28 @@ class Narrowed:
         assert isinstance(axes, list)
         return axes
 
+    def is_cut(self, labels: Labels | None) -> bool:
+        """Whether any index of an axis goes."""
+        return labels is not None and not self.kept[labels].all()
+
 
 Rewrite = Callable[[Node, Narrowed], None]
+Ignoring = Callable[[Node, Narrowed, "tuple[Any, ...]"], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How labels flow through an operator, and which of its constants follow a cut."""
+    """How labels flow through an operator, and which of its constants follow a cut.
+
+    `ignoring` computes, at full width, what the operator answers when cut indices do not take part:
+    for operators whose statistics a cut changes.
+    """
 
     label: Label
     rewrite: Rewrite | None = None
+    ignoring: Ignoring | None = None
 
 
 def unlabelled(node: Node) -> Axes:
     """Axes that are never cut, one per axis of the node's value."""
     return (None,) * len(shape_of(node))
-
-
-def argument(node: Node, index: int, default: object = None, name: str = "") -> object:
-    """A positional argument, or its keyword, or its default."""
-    if index < len(node.args):
-        return node.args[index]
-    return node.kwargs.get(name, default)
-
-
-def set_argument(node: Node, index: int, value: object) -> None:
-    """Replace a positional argument that is present."""
-    arguments = list(node.args)
-    arguments[index] = value  # type: ignore[call-overload]
-    node.args = tuple(arguments)

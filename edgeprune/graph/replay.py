@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.fx import Interpreter, Node
 
-from edgeprune.graph.capture import Program, attribute
+from edgeprune.graph.capture import Program
+from edgeprune.graph.nodes import attribute
 
 Visit = Callable[[Node, Tensor], None]
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import Program, rebuild
-from edgeprune.graph.couple import Coupling, operator_name
+from edgeprune.graph.canonical import drop_unread
+from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Axes, Narrowed
+from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.rules import RULES
 
 
@@ -24,13 +27,45 @@ def shrink(coupling: Coupling, cuts: tuple[Cut, ...]) -> Program:
             done[id(tensor)] = _narrow(tensor.detach(), coupling.tensors[name], narrowed)
         tensors[name] = done[id(tensor)]
     module = rebuild(program, tensors)
-    for node in module.graph.nodes:
+    for node in list(module.graph.nodes):
         rule = RULES.get(operator_name(node))
         if rule is not None and rule.rewrite is not None:
             rule.rewrite(node, narrowed)
+    _bypass(coupling, module, narrowed)
     module.graph.lint()
     module.recompile()
-    return Program(module, program.input_size)
+    return Program(module, program.inputs)
+
+
+def dropped(coupling: Coupling, cuts: tuple[Cut, ...]) -> tuple[str, ...]:
+    """Names of the parameters and buffers that go because their whole branch goes."""
+    narrowed = coupling.narrowed(cuts)
+    return tuple(
+        name
+        for node in coupling.program.graph.nodes
+        if node.op == "get_attr" and not _runs(coupling, node.name, narrowed)
+        for name in [str(node.target)]
+    )
+
+
+def _runs(coupling: Coupling, name: str, narrowed: Narrowed) -> bool:
+    around = coupling.enclosing.get(name)
+    return around is None or bool(narrowed.kept[around].all())
+
+
+def _bypass(coupling: Coupling, module: GraphModule, narrowed: Narrowed) -> None:
+    """Where a residual branch goes, its sum becomes what the branch was added to."""
+    twins = {node.name: node for node in module.graph.nodes}
+    gone = [block for label, block in coupling.blocks.items() if not narrowed.kept[label]]
+    for block in gone:
+        twins[block.total.name].replace_all_uses_with(twins[block.skip.name])
+    if not gone:
+        return
+    members = {node.name for block in gone for node in (*block.members, block.total)}
+    for node in reversed(list(module.graph.nodes)):
+        if node.name in members and not node.users:
+            module.graph.erase_node(node)
+    drop_unread(module)
 
 
 def _narrow(tensor: Tensor, axes: Axes, narrowed: Narrowed) -> Tensor:

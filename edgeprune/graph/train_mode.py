@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from torch.fx import Node
 
 from edgeprune.graph.capture import Program
-from edgeprune.graph.couple import operator_name
-from edgeprune.graph.flow import set_argument
+from edgeprune.graph.nodes import operator_name, set_argument
 
 # Position of the `training` flag among an operator's arguments.
 _FLAGS = {"aten.batch_norm.default": 5, "aten.dropout.default": 2, "aten.instance_norm.default": 5}

@@ -32,9 +32,10 @@ from edgeprune.graph.consumers import (
     positions,
 )
 from edgeprune.graph.cost import count
-from edgeprune.graph.couple import Coupling, operator_name
+from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE
 from edgeprune.graph.gram import Gram, ridged, sample
+from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.replay import Replay
 
 _BATCH = 100

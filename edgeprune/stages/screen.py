@@ -19,11 +19,11 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import GroupScreening, Screening
-from edgeprune.graph.capture import tensor_shape
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
-from edgeprune.graph.couple import Coupling, operator_name
+from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
 from edgeprune.graph.gram import Gram, Spread, ridged, sample
+from edgeprune.graph.nodes import operator_name, tensor_shape
 from edgeprune.graph.replay import observe
 
 _BATCH = 100

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from zoo import SITUATIONS, Net, conv_bn
 
 from edgeprune.core.errors import ModelError
-from edgeprune.graph.capture import Program, capture, from_exported, source_of
+from edgeprune.graph.capture import Program, capture, from_exported
+from edgeprune.graph.nodes import source_of
 
 
 def small() -> nn.Module:

@@ -87,12 +87,12 @@ def nothing_but_not_a_number(program: Program, original: dict[str, torch.Tensor]
 
 def another_output_shape(program: Program, original: dict[str, torch.Tensor]) -> Program:
     narrow = {name: one[:2] if name.startswith("head") else one for name, one in program.tensors().items()}
-    return Program(rebuild(program, narrow), program.input_size)
+    return Program(rebuild(program, narrow), program.inputs)
 
 
 def a_width_that_does_not_fit(program: Program, original: dict[str, torch.Tensor]) -> Program:
     narrow = {name: one[:3] if name == "down.1.bias" else one for name, one in program.tensors().items()}
-    return Program(rebuild(program, narrow), program.input_size)
+    return Program(rebuild(program, narrow), program.inputs)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def halved(name: str) -> Proven:
 def recaptured(name: str) -> Coupling:
     """The coupling of what a stranger who loads the halved program would see."""
     program = halved(name).program
-    return couple(Program(program.exported().module(check_guards=False), program.input_size))
+    return couple(Program(program.exported().module(check_guards=False), program.inputs))
 
 
 def answer(program: Program) -> torch.Tensor:

@@ -6,10 +6,13 @@ from edgeprune.graph.flow import Rule
 from edgeprune.graph.rules import (
     attention,
     convolution,
+    creating,
     elementwise,
     joining,
     normalisation,
     padding,
+    rearranging,
+    recurrent,
     reduction,
     reshaping,
 )
@@ -17,10 +20,13 @@ from edgeprune.graph.rules import (
 RULES: dict[str, Rule] = {
     **attention.RULES,
     **convolution.RULES,
+    **creating.RULES,
     **elementwise.RULES,
     **joining.RULES,
     **normalisation.RULES,
     **padding.RULES,
+    **rearranging.RULES,
+    **recurrent.RULES,
     **reduction.RULES,
     **reshaping.RULES,
 }

@@ -11,20 +11,23 @@ from edgeprune.graph.flow import (
     Flow,
     Labels,
     Narrowed,
+    Product,
     Rule,
-    argument,
-    set_argument,
     unlabelled,
 )
+from edgeprune.graph.nodes import argument, set_argument
+
+_BETWEEN = "the layer works along this axis"
 
 
 def convolution(flow: Flow, node: Node) -> Axes:
     """Weight (out, in / groups, *kernel) on (batch, in, *space) gives (batch, out, *space)."""
     source, weight = node.args[0], node.args[1]
-    channels, (out, within) = flow.of(source)[1], flow.of(weight)[:2]
-    groups = _groups(node)
+    axes, (out, within) = flow.of(source), flow.of(weight)[:2]
+    channels, groups = axes[1], _groups(node)
     if out is None:
         return _computed_weight(flow, node)
+    flow.lock_axes(node, (axes[0], *axes[2:]), _BETWEEN)
     # A plain depthwise convolution makes no new channels: it filters those it is given.
     depthwise = within is not None and len(within) == 1 and groups == len(out)
     flow.play(weight, 0, "attached" if depthwise and groups > 1 else "producer")
@@ -34,27 +37,31 @@ def convolution(flow: Flow, node: Node) -> Axes:
     elif within is not None and len(within) == 1:
         _couple_depthwise(flow, node, channels, out)
     else:
-        _couple_groups(flow, node, channels, within, groups)
-        _equate_rows(flow, node, out.reshape(groups, -1))
+        whole = _whole_groups(flow, node, groups)
+        _within_groups(flow, node, channels, whole, within)
+        _within_groups(flow, node, out, whole)
         flow.consume(node, weight, 1, source, 1)
     _attach_bias(flow, node, out)
     return (None, out, *unlabelled(node)[2:])
 
 
 def transposed_convolution(flow: Flow, node: Node) -> Axes:
-    """Weight (in, out / groups, *kernel); only the ungrouped kind is cut."""
+    """Weight (in, out / groups, *kernel) on (batch, in, *space) gives (batch, out, *space)."""
     source, weight = node.args[0], node.args[1]
-    channels, (within, out) = flow.of(source)[1], flow.of(weight)[:2]
-    groups = argument(node, 6, 1, "groups")
+    axes, (within, out) = flow.of(source), flow.of(weight)[:2]
+    groups = _groups(node)
     if out is None:
         return _computed_weight(flow, node)
-    flow.equate(node, channels, within)
+    flow.lock_axes(node, (axes[0], *axes[2:]), _BETWEEN)
+    flow.equate(node, axes[1], within)
     flow.consume(node, weight, 0, source, 1)
-    if groups != 1:
-        flow.lock(node, channels, "input of a grouped transposed convolution")
-        flow.lock(node, out, "output of a grouped transposed convolution")
-        return unlabelled(node)
     flow.play(weight, 1, "producer")
+    if groups > 1:
+        whole = _whole_groups(flow, node, groups)
+        _within_groups(flow, node, within, whole)
+        flat = flow.fresh(groups * len(out))
+        _within_groups(flow, node, flat, whole, out)
+        out = flat
     _attach_bias(flow, node, out)
     return (None, out, *unlabelled(node)[2:])
 
@@ -73,16 +80,20 @@ def linear(flow: Flow, node: Node) -> Axes:
 
 
 def rewrite_groups(node: Node, narrowed: Narrowed) -> None:
-    """A depthwise convolution has as many groups as channels left; others keep theirs."""
+    """As many groups as are left; a depthwise convolution has one for each channel."""
     groups = _groups(node)
     weight = node.args[1]
     if groups == 1 or not isinstance(weight, Node):
         return
-    out, within = narrowed.of(weight)[:2]
-    if within is not None and len(within) == 1:
-        assert out is not None
-        multiplier = len(out) // groups
-        set_argument(node, 6, narrowed.count(out, len(out)) // multiplier)
+    left = groups
+    if node.name in narrowed.notes:
+        left = narrowed.count(narrowed.notes[node.name], groups)
+    else:
+        (out,) = narrowed.of(weight)[:1]
+        if out is not None:
+            left = narrowed.count(out, len(out)) // (len(out) // groups)
+    if left != groups:
+        set_argument(node, 6, left)
 
 
 def _groups(node: Node) -> int:
@@ -92,7 +103,7 @@ def _groups(node: Node) -> int:
 
 
 def _computed_weight(flow: Flow, node: Node) -> Axes:
-    """A weight whose channels were lost on the way (weight norm, a product): nothing passes."""
+    """A weight whose channels were lost on the way: nothing passes."""
     flow.lock_all(node, node.all_input_nodes, COMPUTED_WEIGHT, PLAIN_WEIGHT)
     return unlabelled(node)
 
@@ -106,21 +117,26 @@ def _couple_depthwise(flow: Flow, node: Node, channels: Labels | None, out: Labe
         flow.equate(node, channels, column)
 
 
-def _couple_groups(
-    flow: Flow, node: Node, channels: Labels | None, within: Labels | None, groups: int
+def _whole_groups(flow: Flow, node: Node, groups: int) -> Labels:
+    whole = flow.fresh(groups)
+    flow.mark(whole, "groups")
+    flow.notes[node] = whole
+    return whole
+
+
+def _within_groups(
+    flow: Flow, node: Node, channels: Labels | None, whole: Labels, within: Labels | None = None
 ) -> None:
-    """The same positions are cut in every group, so that groups stay equal in width."""
+    """A channel stays while its group stays and, alike in all groups, its place within them."""
     if channels is None:
         flow.lock(node, within, "grouped convolution of an axis that cannot be cut")
+        flow.lock(node, whole, "grouped convolution of an axis that cannot be cut")
         return
-    rows = channels.reshape(groups, -1)
-    for row in rows:
-        flow.equate(node, row, within)
-
-
-def _equate_rows(flow: Flow, node: Node, rows: Labels) -> None:
-    for row in rows[1:]:
-        flow.equate(node, rows[0], row)
+    flat = channels.reshape(len(whole), -1)
+    if flat.shape[1] == 1:
+        flow.equal.append((channels, whole))
+        return
+    flow.products.append(Product(flat, (whole, flow.fresh(flat.shape[1]) if within is None else within)))
 
 
 def _attach_bias(flow: Flow, node: Node, out: Labels) -> None:
@@ -130,6 +146,7 @@ def _attach_bias(flow: Flow, node: Node, out: Labels) -> None:
 
 
 _CONVOLUTION = Rule(convolution, rewrite_groups)
+_TRANSPOSED = Rule(transposed_convolution, rewrite_groups)
 
 RULES = {
     "aten.conv1d.default": _CONVOLUTION,
@@ -138,8 +155,8 @@ RULES = {
     "aten.conv1d.padding": _CONVOLUTION,
     "aten.conv2d.padding": _CONVOLUTION,
     "aten.conv3d.padding": _CONVOLUTION,
-    "aten.conv_transpose1d.default": Rule(transposed_convolution),
-    "aten.conv_transpose2d.input": Rule(transposed_convolution),
-    "aten.conv_transpose3d.input": Rule(transposed_convolution),
+    "aten.conv_transpose1d.default": _TRANSPOSED,
+    "aten.conv_transpose2d.input": _TRANSPOSED,
+    "aten.conv_transpose3d.input": _TRANSPOSED,
     "aten.linear.default": Rule(linear),
 }

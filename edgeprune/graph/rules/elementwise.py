@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch.fx import Node
 
-from edgeprune.graph.capture import shape_of
 from edgeprune.graph.flow import Axes, Flow, Labels, Rule
+from edgeprune.graph.nodes import shape_of
 
 
 def elementwise(flow: Flow, node: Node) -> Axes:
@@ -20,16 +20,8 @@ def elementwise(flow: Flow, node: Node) -> Axes:
         for labels, own_size in there:
             if own_size != size:
                 flow.lock(node, labels, "one index that is repeated for all others")
-        result.append(_equate_all(flow, node, present) if present else None)
+        result.append(flow.meet(node, present) if present else None)
     return tuple(result)
-
-
-def _equate_all(flow: Flow, node: Node, present: list[Labels | None]) -> Labels | None:
-    labels = present[0]
-    for other in present[1:]:
-        if labels is not None or other is not None:
-            labels = flow.equate(node, labels, other)
-    return labels
 
 
 def _is_tensor(value: Node) -> bool:
@@ -37,13 +29,19 @@ def _is_tensor(value: Node) -> bool:
 
 
 _UNARY = (
-    "abs alias celu clamp clamp_max clamp_min clone contiguous cos detach detach_ dropout elu erf exp expm1 "
-    "feature_dropout alpha_dropout floor gelu hardsigmoid hardswish hardtanh leaky_relu lift_fresh_copy "
-    "log log1p log_sigmoid logical_not mish neg reciprocal relu relu6 round rsqrt selu sigmoid sign silu "
-    "sin softplus softsign sqrt square tanh threshold zeros_like ones_like"
+    "abs alias alpha_dropout ceil celu clamp clamp_max clamp_min clone contiguous cos detach detach_ dropout elu "
+    "erf exp expm1 feature_dropout floor gelu hardshrink hardsigmoid hardswish hardtanh isnan leaky_relu "
+    "lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg ones_like "
+    "reciprocal relu relu6 round rrelu rsqrt selu sigmoid sign silu sin softplus softshrink softsign sqrt square "
+    "tan tanh tanhshrink threshold trunc zeros_like full_like bitwise_not empty_like rand_like"
 ).split()
-_BINARY = "add sub mul div maximum minimum pow where eq ne lt le gt ge logical_and logical_or rsub".split()
-_OVERLOADS = "default Tensor Scalar Tensor_Scalar Tensor_Tensor self Tensor_mode".split()
+_BINARY = (
+    "add atan2 bitwise_and bitwise_or div eq floor_divide fmod ge gt le lerp logical_and logical_or lt "
+    "masked_fill maximum minimum mul ne pow remainder rsub sub where addcmul addcdiv"
+).split()
+_OVERLOADS = (
+    "default Tensor Scalar Tensor_Scalar Tensor_Tensor self Tensor_mode ScalarOther ScalarSelf Scalar_mode decimals"
+).split()
 
 RULES = {
     f"aten.{name}.{overload}": Rule(elementwise) for name in [*_UNARY, *_BINARY] for overload in _OVERLOADS
@@ -52,6 +50,8 @@ RULES = {
     for name in (
         "aten._to_copy.default",
         "aten.to.dtype",
+        "aten.to.device",
+        "aten.to.other",
         "aten.to.dtype_layout",
         "aten.type_as.default",
         "aten._assert_tensor_metadata.default",

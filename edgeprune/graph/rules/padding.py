@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch.fx import Node
 
-from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule, argument, set_argument
+from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule
+from edgeprune.graph.nodes import argument, set_argument
 
 
 def pad(flow: Flow, node: Node) -> Axes:

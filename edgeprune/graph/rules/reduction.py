@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from torch.fx import Node
 
-from edgeprune.graph.capture import shape_of
-from edgeprune.graph.flow import Axes, Flow, Rule, argument, unlabelled
+from edgeprune.graph.flow import Axes, Flow, Narrowed, Rule, unlabelled
+from edgeprune.graph.nodes import argument, shape_of, tensor_shape
+from edgeprune.graph.rules.normalisation import scale_after
 
 
 def spatial(flow: Flow, node: Node) -> Axes | list[Axes]:
@@ -19,20 +21,89 @@ def spatial(flow: Flow, node: Node) -> Axes | list[Axes]:
     return (*axes[:2], *unlabelled(node)[2:])
 
 
-def reduce(flow: Flow, node: Node) -> Axes:
-    """mean, sum, amax, ... over some axes."""
+def sampled(flow: Flow, node: Node) -> Axes:
+    """Grid sampling moves every channel alike; the grid itself is not cut."""
     axes = flow.of(node.args[0])
-    which = argument(node, 1, None, "dim")
-    if isinstance(which, int):
-        which = [which]
-    reduced = (
-        {axis % len(axes) for axis in which if isinstance(axis, int)}
-        if isinstance(which, (list, tuple)) and which
-        else set(range(len(axes)))
-    )
+    flow.lock_axes(node, (axes[0], *axes[2:]), "sampled over this axis")
+    flow.lock_all(node, [one for one in node.all_input_nodes if one is not node.args[0]], "a sampling grid")
+    return (*axes[:2], *unlabelled(node)[2:])
+
+
+def windows(flow: Flow, node: Node) -> Axes:
+    """Unfold: (batch, channels, *space) to (batch, channels * kernel, positions)."""
+    axes = flow.of(node.args[0])
+    flow.lock_axes(node, (axes[0], *axes[2:]), "unfolded over this axis")
+    if axes[1] is None:
+        return unlabelled(node)
+    return (None, np.repeat(axes[1], (shape_of(node)[1] or 0) // len(axes[1])), None)
+
+
+def total(flow: Flow, node: Node) -> Axes:
+    """sum, mean and norms: a cut index counts as the zero it was silenced to."""
+    axes, reduced = _reduced(flow, node)
     for axis in reduced:
-        flow.lock(node, axes[axis], "reduced over this axis", "a cut would change the sum or mean")
-    if len(shape_of(node)) == len(axes):
+        flow.read(node, node.args[0], axis)
+    return _without(node, axes, reduced)
+
+
+def rewrite_mean(node: Node, narrowed: Narrowed) -> None:
+    """A mean over fewer indices is scaled back to the number it was taken over."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    axes = narrowed.of(source)
+    share = 1.0
+    for axis in _which(node, len(axes)):
+        labels = axes[axis]
+        if labels is not None:
+            share *= narrowed.count(labels, 0) / len(labels)
+    if share != 1.0:
+        scale_after(node, share)
+
+
+def extreme(flow: Flow, node: Node) -> Axes | list[Axes]:
+    """amax, var, ... over some axes: every index of them takes part."""
+    axes, reduced = _reduced(flow, node)
+    for axis in reduced:
+        flow.lock(node, axes[axis], "reduced over this axis", "a cut would change what is reduced")
+    outputs = node.meta["val"]
+    if isinstance(outputs, (list, tuple)):
+        return [_kept(axes, reduced, len(shape)) for shape in map(tensor_shape, outputs)]
+    return _without(node, axes, reduced)
+
+
+def along(flow: Flow, node: Node) -> Axes | list[Axes]:
+    """cumsum, sort, topk, ...: indices of one axis depend on each other, the others pass."""
+    axes = flow.of(node.args[0])
+    given = argument(node, 2 if "topk" in str(node.target) else 1, -1, "dim")
+    axis = (given if isinstance(given, int) else -1) % len(axes)
+    flow.lock(node, axes[axis], "works along this axis", "a cut would change the other indices")
+    rest = tuple(None if place == axis else labels for place, labels in enumerate(axes))
+    outputs = node.meta["val"]
+    return [rest for _ in outputs] if isinstance(outputs, (list, tuple)) else rest
+
+
+def _reduced(flow: Flow, node: Node) -> tuple[Axes, set[int]]:
+    axes = flow.of(node.args[0])
+    return axes, _which(node, len(axes))
+
+
+def _which(node: Node, rank: int) -> set[int]:
+    """The axes a reduction goes over."""
+    which = argument(node, 2 if "norm" in str(node.target) else 1, None, "dim")
+    if isinstance(which, int) and not isinstance(which, bool):
+        which = [which]
+    if isinstance(which, (list, tuple)) and which:
+        return {axis % rank for axis in which if isinstance(axis, int)}
+    return set(range(rank))
+
+
+def _without(node: Node, axes: Axes, reduced: set[int]) -> Axes:
+    return _kept(axes, reduced, len(shape_of(node)))
+
+
+def _kept(axes: Axes, reduced: set[int], rank: int) -> Axes:
+    """The axes left, with or without those of size one in place of the reduced."""
+    if rank == len(axes):
         return tuple(None if axis in reduced else labels for axis, labels in enumerate(axes))
     return tuple(labels for axis, labels in enumerate(axes) if axis not in reduced)
 
@@ -40,14 +111,34 @@ def reduce(flow: Flow, node: Node) -> Axes:
 _SPATIAL = (
     "max_pool1d.default max_pool2d.default max_pool3d.default avg_pool1d.default avg_pool2d.default "
     "avg_pool3d.default adaptive_avg_pool1d.default adaptive_avg_pool2d.default "
-    "adaptive_avg_pool3d.default adaptive_max_pool2d.default upsample_nearest2d.vec "
-    "upsample_bilinear2d.vec upsample_bicubic2d.vec upsample_nearest2d.default "
-    "max_pool2d_with_indices.default"
+    "adaptive_avg_pool3d.default adaptive_max_pool1d.default adaptive_max_pool2d.default "
+    "adaptive_max_pool3d.default max_pool2d_with_indices.default upsample_linear1d.vec "
+    "upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest2d.default upsample_nearest3d.vec "
+    "upsample_bilinear2d.vec upsample_bilinear2d.default _upsample_bilinear2d_aa.vec upsample_bicubic2d.vec "
+    "upsample_bicubic2d.default _upsample_bicubic2d_aa.vec upsample_trilinear3d.vec _upsample_nearest_exact2d.vec "
+    "max_unpool2d.default"
 ).split()
-_REDUCTIONS = (
-    "mean.dim mean.default sum.dim_IntList sum.default amax.default amin.default var.correction".split()
-)
+_EXTREMES = (
+    "amax.default amin.default var.correction var.dim std.correction std.dim var_mean.correction max.dim "
+    "min.dim max.default min.default prod.dim_int argmax.default argmin.default logsumexp.default all.dim "
+    "any.dim median.dim"
+).split()
+_ALONG = "cumsum.default cumprod.default sort.default sort.stable argsort.default topk.default".split()
 
-RULES = {f"aten.{name}": Rule(spatial) for name in _SPATIAL} | {
-    f"aten.{name}": Rule(reduce) for name in _REDUCTIONS
-}
+RULES = (
+    {f"aten.{name}": Rule(spatial) for name in _SPATIAL}
+    | {f"aten.{name}": Rule(extreme) for name in _EXTREMES}
+    | {f"aten.{name}": Rule(along) for name in _ALONG}
+    | {
+        "aten.sum.dim_IntList": Rule(total),
+        "aten.sum.default": Rule(total),
+        "aten.mean.dim": Rule(total, rewrite_mean),
+        "aten.mean.default": Rule(total, rewrite_mean),
+        "aten.norm.ScalarOpt_dim": Rule(total),
+        "aten.norm.Scalar": Rule(total),
+        "aten.linalg_vector_norm.default": Rule(total),
+        "aten.grid_sampler.default": Rule(sampled),
+        "aten.grid_sampler_2d.default": Rule(sampled),
+        "aten.im2col.default": Rule(windows),
+    }
+)

@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 from torch.fx import Node
 
-from edgeprune.graph.capture import shape_of, single_sizes
-from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule, set_argument
+from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule
+from edgeprune.graph.nodes import set_argument, shape_of, single_sizes
 
 Shape = tuple[int, ...]
 
 
 def reshape(flow: Flow, node: Node) -> Axes:
-    """view, reshape, flatten, unflatten: runs of axes are merged or split, each run on its own."""
+    """view, reshape, flatten, unflatten: runs of axes are merged or split, each run on its own.
+
+    Sizes are those of a batch of one; the batch may be part of a run as its outermost axis.
+    """
     source = node.args[0]
     assert isinstance(source, Node)
     axes, before, after = flow.of(source), _sizes(source), _sizes(node)
     result: list[Labels | None] = [None] * len(after)
     for taken, made in _runs(before, after):
-        labelled = [axis for axis in taken if axes[axis] is not None]
-        if not labelled:
+        if all(axes[axis] is None for axis in taken):
             continue
-        if len(taken) == len(made) == 1:
-            result[made[0]] = axes[taken[0]]
-        elif len(made) == 1 and len(labelled) == 1:
-            result[made[0]] = _merge(flow, node, axes, before, taken)
-        elif len(taken) == 1:
-            axis, labels = _split(flow, node, axes[taken[0]], [after[one] for one in made])
-            result[made[axis]] = labels
-        else:
-            for axis in labelled:
-                flow.lock(node, axes[axis], "reshaped together with other axes")
+        if not (_is_batch_outermost(before, taken) and _is_batch_outermost(after, made)):
+            flow.lock_axes(node, [axes[axis] for axis in taken], "merged with the batch")
+            continue
+        flat = flow.merge([axes[axis] for axis in taken], [_single(before[axis]) for axis in taken])
+        assert flat is not None
+        for axis, labels in zip(made, flow.divide(flat, [_single(after[one]) for one in made]), strict=True):
+            result[axis] = labels
     return tuple(result)
 
 
 def rewrite_reshape(node: Node, narrowed: Narrowed) -> None:
     """Written-out sizes follow the cut."""
-    sizes = node.args[1]
-    assert isinstance(sizes, (list, tuple))
-    axes = narrowed.of(node)
-    set_argument(
-        node,
-        1,
-        [
-            narrowed.count(labels, size) if isinstance(size, int) and size >= 0 else size
-            for labels, size in zip(axes, sizes, strict=True)
-        ],
-    )
+    set_argument(node, 1, _rewritten(node.args[1], narrowed.of(node), narrowed))
 
 
 def rewrite_unflatten(node: Node, narrowed: Narrowed) -> None:
@@ -58,12 +46,19 @@ def rewrite_unflatten(node: Node, narrowed: Narrowed) -> None:
     assert isinstance(sizes, (list, tuple))
     axes = narrowed.of(node)
     first = axis % (len(axes) - len(sizes) + 1)
-    made = axes[first : first + len(sizes)]
-    new = [
-        narrowed.count(labels, size) if isinstance(size, int) and size >= 0 else size
-        for labels, size in zip(made, sizes, strict=True)
-    ]
-    set_argument(node, 2, new)
+    set_argument(node, 2, _rewritten(sizes, axes[first : first + len(sizes)], narrowed))
+
+
+def _rewritten(sizes: object, axes: Sequence[Labels | None], narrowed: Narrowed) -> list[object]:
+    """Fixed sizes are counted anew; a size computed from the batch is left to be inferred."""
+    assert isinstance(sizes, (list, tuple))
+    result: list[object] = []
+    for labels, size in zip(axes, sizes, strict=True):
+        if isinstance(size, int):
+            result.append(narrowed.count(labels, size) if size >= 0 else size)
+        else:
+            result.append(-1 if narrowed.is_cut(labels) else size)
+    return result
 
 
 def permute(flow: Flow, node: Node) -> Axes:
@@ -86,6 +81,24 @@ def transpose(flow: Flow, node: Node) -> Axes:
 def transpose_matrix(flow: Flow, node: Node) -> Axes:
     """`x.t()`: the axes in reverse."""
     return flow.of(node.args[0])[::-1]
+
+
+def transpose_last(flow: Flow, node: Node) -> Axes:
+    """`x.mT`: the last two axes change places."""
+    axes = flow.of(node.args[0])
+    return (*axes[:-2], axes[-1], axes[-2])
+
+
+def move_axis(flow: Flow, node: Node) -> Axes:
+    """Some axes go to other places, the rest close up in order."""
+    axes = flow.of(node.args[0])
+    moved, places = (
+        [value % len(axes) for value in (given if isinstance(given, (list, tuple)) else [given])]  # type: ignore[operator]
+        for given in node.args[1:3]
+    )
+    rest = iter([axis for axis in range(len(axes)) if axis not in moved])
+    order = [moved[places.index(place)] if place in places else next(rest) for place in range(len(axes))]
+    return tuple(axes[axis] for axis in order)
 
 
 def unsqueeze(flow: Flow, node: Node) -> Axes:
@@ -171,29 +184,15 @@ def _runs(before: Shape, after: Shape) -> Iterator[tuple[list[int], list[int]]]:
         yield taken, made
 
 
-def _merge(flow: Flow, node: Node, axes: Axes, shape: Shape, taken: list[int]) -> Labels | None:
-    """Flatten a run with one labelled axis: its labels repeat along the others."""
-    if any(shape[axis] % _BATCH == 0 for axis in taken):
-        for axis in taken:
-            flow.lock(node, axes[axis], "merged with the batch")
-        return None
-    labels = np.zeros([shape[axis] for axis in taken], dtype=np.int64)
-    for place, axis in enumerate(taken):
-        one = axes[axis]
-        if one is not None:
-            labels += one.reshape([-1 if other == place else 1 for other in range(len(taken))])
-    return labels.ravel()
+def _single(size: int) -> int:
+    """A size for a batch of one."""
+    return size // _BATCH if size % _BATCH == 0 else size
 
 
-def _split(flow: Flow, node: Node, labels: Labels | None, sizes: list[int]) -> tuple[int, Labels]:
-    """Split one axis: the longest part carries the labels, equal along the other parts."""
-    assert labels is not None
-    block = labels.reshape(sizes)
-    axis = int(np.argmax(block.shape))
-    rows = np.moveaxis(block, axis, -1).reshape(-1, block.shape[axis])
-    for row in rows[1:]:
-        flow.equate(node, rows[0], row)
-    return axis, np.ascontiguousarray(rows[0])
+def _is_batch_outermost(shape: Shape, run: Sequence[int]) -> bool:
+    """Whether no axis of the run lies outside the batch, so that a batch of one shows the pattern."""
+    batch = next((place for place, axis in enumerate(run) if shape[axis] % _BATCH == 0), 0)
+    return all(shape[axis] == 1 for axis in run[:batch])
 
 
 RULES = {
@@ -211,4 +210,12 @@ RULES = {
     "aten.squeeze.dims": Rule(squeeze),
     "aten.squeeze.default": Rule(squeeze),
     "aten.expand.default": Rule(expand, rewrite_reshape),
+    "aten.expand_as.default": Rule(expand),
+    "aten.view_as.default": Rule(reshape),
+    "aten.reshape_as.default": Rule(reshape),
+    "aten.movedim.int": Rule(move_axis),
+    "aten.movedim.intlist": Rule(move_axis),
+    "aten.swapaxes.default": Rule(transpose),
+    "aten.adjoint.default": Rule(transpose_last),
+    "aten.mT.default": Rule(transpose_last),
 }

@@ -1,0 +1,238 @@
+"""Canonical form: what torch.export leaves open or hidden in a graph, written out for the rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from edgeprune.graph.nodes import argument, attribute, operator_name, set_arguments, shape_of
+
+
+def inferring_batch(module: GraphModule) -> GraphModule:
+    """Let views infer their first size, where an archive with a fixed batch has written it out."""
+    for node in module.graph.nodes:
+        if node.target in {torch.ops.aten.view.default, torch.ops.aten.reshape.default}:
+            node.args = (node.args[0], [-1, *shape_of(node)[1:]])
+    module.recompile()
+    return module
+
+
+def unguarded(module: GraphModule) -> GraphModule:
+    """Drop what only insists on the traced type and device: the graph may run in others."""
+    for node in list(module.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            module.graph.erase_node(node)
+        elif operator_name(node) == "aten.rms_norm.default" and argument(node, 3, None, "eps") is None:
+            # Without a written epsilon it would be that of the type the graph happens to run in.
+            sizes, weight = node.args[1], argument(node, 2, None, "weight")
+            set_arguments(node, node.args[0], sizes, weight, torch.finfo(node.meta["val"].dtype).eps)
+    return module
+
+
+def functional(module: GraphModule) -> GraphModule:
+    """Replace in-place operators by their functional twins, so that no value changes once computed.
+
+    Readers of the changed tensor that come later are pointed at the new value. An operator that
+    changes part of a tensor which others still read (a slice of it) is left as it is.
+    """
+    order = {node: index for index, node in enumerate(module.graph.nodes)}
+    for node in list(module.graph.nodes):
+        twin = _functional_twin(node)
+        changed = node.args[0] if node.args else None
+        if twin is None or not isinstance(changed, Node):
+            continue
+        aliases = _aliases(changed) - {changed}
+        if any(order[user] > order[node] for alias in aliases for user in alias.users):
+            continue
+        node.target = twin
+        later = {user for user in changed.users if order[user] > order[node]}
+        changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def inlined(module: GraphModule) -> GraphModule:
+    """Inline the parts that run under a context of their own (no_grad, autocast)."""
+    for node in list(module.graph.nodes):
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.HigherOrderOperator):
+            continue
+        inner = next((one for one in node.args if isinstance(one, Node) and _submodule(module, one)), None)
+        if inner is None:
+            continue
+        part = _submodule(module, inner)
+        assert part is not None
+        operands = node.args[list(node.args).index(inner) + 1 :]
+        _inline(module, node, part, operands)
+        module.graph.erase_node(inner)
+        delattr(module, str(inner.target))
+    module.recompile()
+    return module
+
+
+def _submodule(module: GraphModule, node: Node) -> GraphModule | None:
+    found = getattr(module, str(node.target), None) if node.op == "get_attr" else None
+    return found if isinstance(found, GraphModule) else None
+
+
+def _inline(module: GraphModule, node: Node, part: GraphModule, operands: Sequence[Any]) -> None:
+    places = iter(operands)
+    twins: dict[Node, Any] = {}
+    with module.graph.inserting_before(node):
+        for own in part.graph.nodes:
+            if own.op == "placeholder":
+                twins[own] = next(places)
+            elif own.op == "output":
+                results = torch.fx.map_arg(own.args[0], twins.__getitem__)
+            else:
+                twins[own] = module.graph.node_copy(own, twins.__getitem__)
+    for user in list(node.users):
+        if operator_name(user) == "_operator.getitem":
+            user.replace_all_uses_with(results[user.args[1]])
+            module.graph.erase_node(user)
+    if node.users:
+        node.replace_all_uses_with(results)
+    module.graph.erase_node(node)
+
+
+_WEIGHTED = {
+    f"aten.{name}"
+    for name in (
+        "conv1d.default conv2d.default conv3d.default conv1d.padding conv2d.padding conv3d.padding "
+        "conv_transpose1d.default conv_transpose2d.input conv_transpose3d.input linear.default"
+    ).split()
+}
+
+
+# What keeps a weight's channels apart: such a weight is left as it is computed.
+_TRANSPARENT = "permute transpose t view reshape unsqueeze squeeze mul slice contiguous to".split()
+
+
+def folded(module: GraphModule) -> GraphModule:
+    """Store weights that are computed from parameters alone, as parametrizations do, as parameters.
+
+    They keep the name of the layer (`layer.weight`); `weight_norm` and weight standardisation mix the
+    input channels of a weight, so nothing could be cut in front of it otherwise.
+    """
+    constant: set[Node] = set()
+    for node in module.graph.nodes:
+        if node.op == "get_attr" or (
+            node.op == "call_function"
+            and node.all_input_nodes
+            and all(one in constant for one in node.all_input_nodes)
+        ):
+            constant.add(node)
+    made: dict[Node, str] = {}
+    for node in list(module.graph.nodes):
+        weight = node.args[1] if operator_name(node) in _WEIGHTED else None
+        if isinstance(weight, Node) and weight in constant and _is_mixed(weight):
+            made.setdefault(weight, _layer_weight(node, weight))
+    for weight, name in made.items():
+        _store(module, weight, name)
+    if made:
+        module.graph.eliminate_dead_code()
+        drop_unread(module)
+        module.recompile()
+    return module
+
+
+def _is_mixed(weight: Node) -> bool:
+    """Whether more than views and element-wise factors lie between a weight and its parameters."""
+    pending = [weight]
+    while pending:
+        node = pending.pop()
+        if node.op != "get_attr":
+            if operator_name(node).split(".")[1] not in _TRANSPARENT:
+                return True
+            pending.extend(node.all_input_nodes)
+    return False
+
+
+def _layer_weight(node: Node, weight: Node) -> str:
+    """`<path of the layer>.weight`, by the parameters behind it and without parametrizations."""
+    pending, names = [weight], []
+    while pending:
+        one = pending.pop()
+        pending.extend(one.all_input_nodes)
+        if one.op == "get_attr":
+            names.append(str(one.target))
+    path = min(names).split(".parametrizations.")[0].rpartition(".weight")[0] or min(names).rpartition(".")[0]
+    if ".parametrizations." in min(names):
+        path = min(names).split(".parametrizations.")[0]
+    return f"{path}.weight" if path else f"{node.name}_weight"
+
+
+def _store(module: GraphModule, weight: Node, name: str) -> None:
+    value = _evaluate(module, weight)
+    owner, _, leaf = name.rpartition(".")
+    parent: nn.Module = module
+    for part in owner.split(".") if owner else ():
+        if not hasattr(parent, part):
+            parent.add_module(part, nn.Module())
+        parent = parent.get_submodule(part)
+    if isinstance(getattr(parent, leaf, None), nn.Module) or leaf in parent._buffers:
+        leaf = f"{leaf}_folded"
+        name = f"{owner}.{leaf}" if owner else leaf
+    parent._parameters.pop(leaf, None)
+    parent.register_parameter(leaf, nn.Parameter(value))
+    with module.graph.inserting_before(weight):
+        stored = module.graph.get_attr(name)
+    stored.meta = {"val": weight.meta["val"], "stack_trace": weight.meta.get("stack_trace")}
+    weight.replace_all_uses_with(stored)
+
+
+def _evaluate(module: GraphModule, node: Node) -> Any:
+    if node.op == "get_attr":
+        return attribute(module, str(node.target)).detach()
+    args, kwargs = torch.fx.map_arg((node.args, node.kwargs), lambda one: _evaluate(module, one))
+    assert callable(node.target)
+    with torch.no_grad():
+        return node.target(*args, **kwargs)
+
+
+def drop_unread(module: GraphModule) -> None:
+    """Parameters and buffers that no node reads any more."""
+    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
+        if name not in used:
+            owner, _, leaf = name.rpartition(".")
+            delattr(module.get_submodule(owner), leaf)
+
+
+_VIEWS = (
+    "alias chunk detach expand flatten permute reshape select slice split "
+    "split_with_sizes squeeze t transpose unflatten unsqueeze view"
+).split()
+
+
+def _aliases(node: Node) -> set[Node]:
+    """Every node that may share memory with this one through views."""
+    base = node
+    while _is_view(base) and isinstance(base.args[0], Node):
+        base = base.args[0]
+    family, pending = {base}, [base]
+    while pending:
+        for user in pending.pop().users:
+            if user not in family and _is_view(user):
+                family.add(user)
+                pending.append(user)
+    return family
+
+
+def _is_view(node: Node) -> bool:
+    name = getattr(node.target, "__name__", "").split(".")[0]
+    return node.op == "call_function" and (name in _VIEWS or name == "getitem")
+
+
+def _functional_twin(node: Node) -> Any:
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return None
+    namespace, _, name = node.target._schema.name.partition("::")
+    if not name.endswith("_") or name.startswith("_"):
+        return None
+    packet = getattr(getattr(torch.ops, namespace), name.rstrip("_"), None)
+    return getattr(packet, node.target._overloadname, None)
