@@ -78,7 +78,7 @@ class Program:
         return {name: attribute(self.module, name) for name in names}
 
     def examples(self, batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
-        """Seeded values for every input, of shapes (batch, *size); `dtype` is for those that are no integers."""
+        """Seeded values for every input, of shapes (batch, *size); those that are no integers in `dtype`."""
         return [one.example(batch, seed + place, dtype) for place, one in enumerate(self.inputs)]
 
     def example(self, batch: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from torch.fx.node import map_aggregate
 from torch.utils._pytree import tree_leaves
 
 from edgeprune.core.plan import Cut
-from edgeprune.graph.capture import Program
+from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.flow import Narrowed, Reading
+from edgeprune.graph.flow import Narrowed
 from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.rules import RULES
 from edgeprune.graph.surgery import shrink
@@ -46,29 +46,47 @@ def prove(coupling: Coupling, cuts: tuple[Cut, ...], *, operate: Shrink = shrink
 
     `operate` is the surgery under test.
     """
+    stirred = _stirred(coupling)
     refused: dict[str, str] = {}
     while True:
         remaining = tuple(cut for cut in cuts if cut.group not in refused)
-        answer = _attempt(coupling, remaining, operate)
-        if isinstance(answer, _Passed):
-            return Proven(answer.program, remaining, answer.relative_error, refused)
+        answer = _attempt(stirred, remaining, operate)
+        if isinstance(answer, float):
+            return Proven(operate(coupling, remaining), remaining, answer, refused)
         assert remaining, f"a copy without any cut fails: {answer}"
-        refused |= _culprits(coupling, remaining, operate) or _last_straw(coupling, remaining, operate)
+        refused |= _culprits(stirred, remaining, operate) or _last_straw(stirred, remaining, operate)
 
 
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    program: Program
-    relative_error: float
+def _stirred(coupling: Coupling) -> Coupling:
+    """The same network with values for the parameters that have none yet.
+
+    Gains of zero, layer scales of 1e-6 and fresh norms would hide a wrong cut: what is constant is
+    replaced by numbers that differ. The user's tensors are left alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    tensors = coupling.program.tensors()
+    done: dict[int, Tensor] = {}
+    for tensor in tensors.values():
+        if id(tensor) not in done:
+            done[id(tensor)] = (
+                torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) + 0.5
+                if _is_constant(tensor)
+                else tensor.detach()
+            )
+    module = rebuild(coupling.program, {name: done[id(tensor)] for name, tensor in tensors.items()})
+    return replace(coupling, program=Program(module, coupling.program.inputs))
 
 
-def _attempt(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> _Passed | str:
-    """The shrunk program if it answers like the silenced original, else why not."""
+def _is_constant(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.numel() > 1 and bool(tensor.min() == tensor.max())
+
+
+def _attempt(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> float | str:
+    """The relative error if the shrunk program answers like the silenced original, else why it does not."""
     examples = coupling.program.examples(INPUTS, dtype=torch.float64)
     expected = _Silenced(coupling, coupling.narrowed(cuts)).answers(examples)
     try:
-        program = operate(coupling, cuts)
-        found = _Double(program).answers(examples)
+        found = _Double(operate(coupling, cuts)).answers(examples)
     except _SURGERY_ERRORS as problem:
         first_line = next(iter(str(problem).splitlines()), type(problem).__name__)
         return f"the shrunk network does not run: {first_line}"
@@ -80,7 +98,7 @@ def _attempt(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> _Pas
     # Written so that NaN fails.
     if not worst <= TOLERANCE:
         return f"its answers differ by {worst:.1e} (relative, float64)"
-    return _Passed(program, worst)
+    return worst
 
 
 def _difference(expected: Tensor, found: Tensor) -> float:
@@ -94,7 +112,7 @@ def _difference(expected: Tensor, found: Tensor) -> float:
 def _culprits(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> dict[str, str]:
     """The single groups that fail, by halving."""
     why = _attempt(coupling, cuts, operate)
-    if isinstance(why, _Passed):
+    if isinstance(why, float):
         return {}
     if len(cuts) == 1:
         return {cuts[0].group: why}
@@ -107,7 +125,7 @@ def _last_straw(coupling: Coupling, cuts: tuple[Cut, ...], operate: Shrink) -> d
     passing, failing = 0, len(cuts)
     while failing - passing > 1:
         middle = (passing + failing) // 2
-        if isinstance(_attempt(coupling, cuts[:middle], operate), _Passed):
+        if isinstance(_attempt(coupling, cuts[:middle], operate), float):
             passing = middle
         else:
             failing = middle
@@ -143,15 +161,20 @@ class _Silenced(_Double):
     def __init__(self, coupling: Coupling, narrowed: Narrowed) -> None:
         super().__init__(coupling.program)
         self._coupling, self._narrowed = coupling, narrowed
-        self._readings: dict[Node, list[Reading]] = {}
+        # By name: the program may be a copy of the one that was coupled.
+        twins = {node.name: node for node in coupling.program.graph.nodes}
+        self._readings: dict[str, list[tuple[Node, int]]] = {}
         for reading in coupling.readings:
-            self._readings.setdefault(reading.node, []).append(reading)
+            pair = (twins[reading.source.name], reading.axis)
+            self._readings.setdefault(reading.node.name, []).append(pair)
         self._without = {
-            block.total: block.branch for label, block in coupling.blocks.items() if not narrowed.kept[label]
+            block.total.name: twins[block.branch.name]
+            for label, block in coupling.blocks.items()
+            if not narrowed.kept[label]
         }
 
     def run_node(self, n: Node) -> Any:
-        branch = self._without.get(n)
+        branch = self._without.get(n.name)
         if branch is not None:
             skip = next(value for value in n.all_input_nodes if value is not branch)
             return self.env[skip] + 0.0 * self.env[branch]
@@ -159,17 +182,14 @@ class _Silenced(_Double):
         if rule is not None and rule.ignoring is not None and self._is_cut(n):
             args, _ = self.fetch_args_kwargs_from_env(n)
             return rule.ignoring(n, self._narrowed, args)
-        replaced = {
-            reading.source: self.env[reading.source]
-            for reading in self._readings.get(n, ())
-            if reading.source in self.env
-        }
-        for reading in self._readings.get(n, ()):
-            self._silence(reading)
+        read = self._readings.get(n.name, ())
+        whole = {source: self.env[source] for source, _ in read}
+        for source, axis in read:
+            self._silence(source, axis)
         try:
             return super().run_node(n)
         finally:
-            self.env.update(replaced)
+            self.env.update(whole)
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().get_attr(target, args, kwargs)
@@ -185,16 +205,16 @@ class _Silenced(_Double):
         axes = self._narrowed.axes[n.name]
         return isinstance(axes, tuple) and any(self._narrowed.is_cut(labels) for labels in axes)
 
-    def _silence(self, reading: Reading) -> None:
-        labels = self._narrowed.of(reading.source)[reading.axis]
+    def _silence(self, source: Node, axis: int) -> None:
+        labels = self._narrowed.of(source)[axis]
         if labels is None or not self._narrowed.is_cut(labels):
             return
-        value = self.env[reading.source]
+        value = self.env[source]
         stays = torch.from_numpy(self._narrowed.kept[labels])
         # An axis that the batch is merged into repeats its labels once per sample.
-        stays = stays.repeat(value.shape[reading.axis] // len(stays))
-        shape = [-1 if axis == reading.axis else 1 for axis in range(value.ndim)]
-        self.env[reading.source] = torch.where(stays.reshape(shape), value, 0.0)
+        stays = stays.repeat(value.shape[axis] // len(stays))
+        shape = [-1 if place == axis else 1 for place in range(value.ndim)]
+        self.env[source] = torch.where(stays.reshape(shape), value, 0.0)
 
 
 def _widened(value: Any) -> Any:

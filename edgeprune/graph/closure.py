@@ -7,33 +7,51 @@ factor that goes. Sets closed under both stay closed when united: units can be c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.core.group import Reason
 from edgeprune.graph.flow import Product
 
 Classes = frozenset[int]
+_Place = tuple[int, int, int]
+"""A product, one of its factors, an index of it."""
+_Cell = tuple[int, list[int], list[int]]
+"""A product, an index of its flat axis as one index for each factor, and the classes of these."""
+_Divided = tuple[NDArray[np.int64], list[NDArray[np.int64]]]
+"""A product's flat axis and its factors, as classes."""
 Family = tuple[tuple[int, int], ...]
 """The factors (product, place) in which a seed appears: seeds of one family are alike."""
 
 
 class Closures:
-    """The products of one network, in terms of classes."""
+    """The products of one network, in terms of classes.
 
-    def __init__(self, products: Sequence[Product], class_of: NDArray[np.int64], locked: Iterable[int]):
-        self._flat = [class_of[one.flat] for one in products]
-        self._factors = [[class_of[factor] for factor in one.factors] for one in products]
-        self._locked = set(locked)
-        self._as_factor: dict[int, list[tuple[int, int, int]]] = {}
-        self._as_flat: dict[int, list[tuple[int, int]]] = {}
-        for number, factors in enumerate(self._factors):
+    `reasons` are those that locked classes came with, and those of classes that are locked by them.
+    """
+
+    def __init__(
+        self, products: Sequence[Product], class_of: NDArray[np.int64], reasons: Mapping[int, Reason]
+    ) -> None:
+        self.reasons = dict(reasons)
+        divided = [(class_of[one.flat], [class_of[factor] for factor in one.factors]) for one in products]
+        alive = _spread_locks(divided, self.reasons, int(class_of.max(initial=-1)) + 1)
+        self._flat = [flat for flat, _ in alive]
+        self._factors = [factors for _, factors in alive]
+        self._as_factor: dict[int, list[_Place]] = {}
+        self._as_flat: dict[int, list[_Cell]] = {}
+        for number, (flat, factors) in enumerate(alive):
             for place, factor in enumerate(factors):
                 for index, one in enumerate(factor.tolist()):
                     self._as_factor.setdefault(one, []).append((number, place, index))
-            for cell, one in enumerate(self._flat[number].ravel().tolist()):
-                self._as_flat.setdefault(one, []).append((number, cell))
+            coordinates = np.stack(np.unravel_index(np.arange(flat.size), flat.shape), 1)
+            made_of = np.stack([factor[coordinates[:, place]] for place, factor in enumerate(factors)], 1)
+            for one, cell, parts in zip(
+                flat.ravel().tolist(), coordinates.tolist(), made_of.tolist(), strict=True
+            ):
+                self._as_flat.setdefault(one, []).append((number, cell, parts))
 
     @property
     def members(self) -> set[int]:
@@ -59,13 +77,25 @@ class Closures:
     def of(self, seed: int) -> Classes:
         """The smallest closed set found that contains a class."""
         gone: set[int] = set()
-        self._remove([seed], gone)
-        while uncovered := self._uncovered(gone):
-            number, cells = uncovered
-            self._remove(self._cover(number, cells, gone), gone)
+        suspects: list[int] = []
+        waiting: dict[int, list[_Cell]] = {}
+        more: list[int] = [seed]
+        while more:
+            self._remove(more, gone, suspects)
+            for one in suspects:
+                for cell in self._as_flat.get(one, ()):
+                    waiting.setdefault(cell[0], []).append(cell)
+            suspects.clear()
+            more = []
+            for number in sorted(waiting):
+                cells = [cell for cell in waiting.pop(number) if gone.isdisjoint(cell[2])]
+                if cells:
+                    waiting[number] = cells
+                    more = self._cover(number, cells, gone)
+                    break
         return frozenset(gone)
 
-    def _remove(self, classes: Iterable[int], gone: set[int]) -> None:
+    def _remove(self, classes: Iterable[int], gone: set[int], suspects: list[int]) -> None:
         """Take classes out, with every flat index that is made of them."""
         pending = list(classes)
         while pending:
@@ -73,38 +103,46 @@ class Closures:
             if one in gone:
                 continue
             gone.add(one)
+            suspects.append(one)
             for number, place, index in self._as_factor.get(one, ()):
                 row = np.take(self._flat[number], index, axis=place).ravel().tolist()
                 pending.extend(other for other in row if other not in gone)
 
-    def _uncovered(self, gone: set[int]) -> tuple[int, list[int]] | None:
-        """The first product with flat indices that go although all their factors stay."""
-        waiting: dict[int, list[int]] = {}
-        for one in gone:
-            for number, cell in self._as_flat.get(one, ()):
-                indices = np.unravel_index(cell, self._flat[number].shape)
-                factors = self._factors[number]
-                if not any(int(factor[i]) in gone for factor, i in zip(factors, indices, strict=True)):
-                    waiting.setdefault(number, []).append(cell)
-        if not waiting:
-            return None
-        first = min(waiting)
-        return first, waiting[first]
-
-    def _cover(self, number: int, cells: list[int], gone: set[int]) -> list[int]:
-        """The factors along one axis that cover some cells and take the fewest others along."""
+    def _cover(self, number: int, cells: Sequence[_Cell], gone: set[int]) -> list[int]:
+        """The factors along one axis that cover some flat indices and take the fewest others along."""
         flat = self._flat[number]
-        coordinates = np.unravel_index(np.asarray(cells), flat.shape)
         best: tuple[tuple[bool, int], list[int]] | None = None
-        for place, factor in enumerate(self._factors[number]):
-            chosen = np.unique(coordinates[place])
-            classes = np.unique(factor[chosen]).tolist()
+        for place in range(flat.ndim):
+            chosen = sorted({coordinates[place] for _, coordinates, _ in cells})
+            classes = sorted({parts[place] for _, _, parts in cells})
             taken = set(np.take(flat, chosen, axis=place).ravel().tolist()) - gone
-            price = (any(one in self._locked for one in classes), len(taken))
+            price = (any(one in self.reasons for one in classes), len(taken))
             if best is None or price < best[0]:
                 best = price, classes
         assert best is not None
         return best[1]
+
+
+def _spread_locks(products: list[_Divided], reasons: dict[int, Reason], count: int) -> list[_Divided]:
+    """Lock what locked classes hold on to, and leave out products in which nothing can move."""
+    locked = np.zeros(count, dtype=bool)
+    locked[list(reasons)] = True
+    alive, before = products, -1
+    while len(alive) != before:
+        before, remaining = len(alive), []
+        for flat, factors in alive:
+            if locked[flat].all():
+                held, reason = np.concatenate(factors), reasons[int(flat.flat[0])]
+            elif all(locked[factor].all() for factor in factors):
+                held, reason = flat.ravel(), reasons[int(factors[0][0])]
+            else:
+                remaining.append((flat, factors))
+                continue
+            for one in held[~locked[held]].tolist():
+                reasons.setdefault(one, reason)
+            locked[held] = True
+        alive = remaining
+    return alive
 
 
 def _disjoint(sets: Sequence[Classes]) -> list[Classes]:

@@ -215,7 +215,8 @@ class _Grouping:
         self._flow = flow
         self._class_of = class_of
         self._positions = self._find_positions()
-        self._reasons = self._first(flow.locks)
+        self._closures = Closures(flow.products, class_of, self._first(flow.locks))
+        self._reasons = self._closures.reasons
         self._kinds = self._first(flow.kinds)
         self._inexact: dict[int, set[str]] = {}
         for labels, name in flow.inexact:
@@ -232,8 +233,11 @@ class _Grouping:
                 key = (signature, unit.alike, unit.reason, unit.kind, unit.inexact)
                 members.setdefault(key, []).append(unit)
         groups, unit_classes, names = [], {}, Counter[str]()
+        free = _covered(unit for units in members.values() for unit in units if unit.reason is None)
         for units in members.values():
             first = units[0]
+            if _is_beside_the_point(units, free, produced):
+                continue
             name = next(place for place in first.places if place in produced)[0].removesuffix(".weight")
             name = name if first.kind == "channels" else f"{name}/{first.kind}"
             names[name] += 1
@@ -257,15 +261,14 @@ class _Grouping:
 
     def _units(self) -> list[_Unit]:
         """Single classes, and where axes are split or merged the sets closed under that."""
-        closures = Closures(self._flow.products, self._class_of, self._reasons)
-        divided = closures.members
+        divided = self._closures.members
         order = {number: place for place, number in enumerate(self._positions)}
         ranked = [
             (order[number], self._unit((number,), None, number))
             for number in self._positions
             if number not in divided
         ]
-        for classes, family in closures.units().items():
+        for classes, family in self._closures.units().items():
             ordered = tuple(sorted(classes))
             first = min((order[one] for one in ordered if one in order), default=None)
             if first is not None:
@@ -318,6 +321,33 @@ class _Grouping:
 
 # Whoever carries several marks is what comes first here.
 _RANK: dict[Kind, int] = {"blocks": 0, "groups": 1, "heads": 2, "width": 3, "channels": 4}
+
+
+def _covered(units: Iterable[_Unit]) -> dict[_Place, set[int]]:
+    """The positions that some unit takes along."""
+    covered: dict[_Place, set[int]] = {}
+    for unit in units:
+        for place, found in unit.places.items():
+            covered.setdefault(place, set()).update(found.tolist())
+    return covered
+
+
+def _is_beside_the_point(
+    units: Sequence[_Unit], free: Mapping[_Place, set[int]], produced: set[_Place]
+) -> bool:
+    """Whether a divided axis that is locked one way is free another way, so that its lock is no news."""
+    reason = units[0].reason
+    return (
+        units[0].alike is not None
+        and reason is not None
+        and not reason.inexact
+        and all(
+            free.get(place, set()).issuperset(found.tolist())
+            for unit in units
+            for place, found in unit.places.items()
+            if place in produced
+        )
+    )
 
 
 def _sorted_union(found: Sequence[Labels]) -> Labels:

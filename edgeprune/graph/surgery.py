@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from edgeprune.core.plan import Cut
-from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.canonical import drop_unread
+from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Axes, Narrowed
 from edgeprune.graph.nodes import operator_name
