@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgeprune.graph.capture import Input, capture
+from edgeprune.graph.couple import Coupling, couple
+
 IMAGE = (3, 16, 16)
 
-Forward = Callable[..., Tensor]
+Forward = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,17 @@ class Situation:
     """How to build the network, what it takes, and what coupling says about it."""
 
     make: Callable[[], nn.Module]
-    input_size: tuple[int, ...] = IMAGE
+    inputs: tuple[int, ...] | tuple[Input, ...] = IMAGE
     free: Mapping[str, int] = field(default_factory=dict)
     """Units of every group that may be cut."""
     locked: Mapping[str, str] = field(default_factory=dict)
     """Why each other group may not; conservative locks are stated here like any other."""
+    allow: tuple[str, ...] = ()
+    """Inexact operators under which cuts are allowed."""
+
+    def coupling(self) -> Coupling:
+        """The captured network, coupled."""
+        return couple(capture(self.build(), self.inputs), self.allow)
 
     def build(self) -> nn.Module:
         """The network in evaluation mode, with seeded weights and statistics unlike the defaults."""
@@ -43,12 +53,13 @@ def situation(
     *,
     free: Mapping[str, int] | None = None,
     locked: Mapping[str, str] | None = None,
-    input_size: tuple[int, ...] = IMAGE,
+    inputs: tuple[int, ...] | tuple[Input, ...] = IMAGE,
+    allow: tuple[str, ...] = (),
 ) -> Callable[[Callable[[], nn.Module]], Callable[[], nn.Module]]:
     """Enter a network into the table under its function's name."""
 
     def enter(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-        SITUATIONS[make.__name__] = Situation(make, input_size, free or {}, locked or {})
+        SITUATIONS[make.__name__] = Situation(make, inputs, free or {}, locked or {}, allow)
         return make
 
     return enter
@@ -66,8 +77,8 @@ class Net(nn.Module):
             else:
                 self.register_buffer(name, part)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._wiring(self, x)
+    def forward(self, *x: Tensor) -> Any:
+        return self._wiring(self, *x)
 
 
 def lived_in(module: nn.Module) -> nn.Module:
@@ -272,7 +283,7 @@ def raw_input_concat() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=conv_bn(11, 8), head=nn.Linear(8, 10))
 
 
-@situation(free={"stem.0": 8, "body.0": 8})
+@situation(free={"stem.0": 2, "stem.0#2": 8, "body.0": 8})
 def channel_shuffle() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -309,7 +320,7 @@ def slice_cat() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(20, 8), head=nn.Linear(8, 10))
 
 
-@situation(free={"body.0": 8}, locked={"stem.0": "sliced with a step", "stem.0#2": "sliced with a step"})
+@situation(free={"stem.0": 8, "stem.0#2": 8, "body.0": 8})
 def slice_with_a_step() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(pooled(net.body(net.stem(x)[:, ::2])))
@@ -317,10 +328,7 @@ def slice_with_a_step() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 16), body=conv_bn(8, 8), head=nn.Linear(8, 10))
 
 
-@situation(
-    free={"stem.0": 8},
-    locked={"one.0": "read by an operator without a rule", "two.0": "read by an operator without a rule"},
-)
+@situation(free={"stem.0": 8, "one.0": 12})
 def stack_sum() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -338,7 +346,7 @@ def maxout() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 16, 3, padding=1), head=nn.Linear(8, 10))
 
 
-@situation(free={"stem.0": 8}, locked={"body": "read by an operator without a rule"})
+@situation(free={"stem.0": 8, "body": 12})
 def glu() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(pooled(F.glu(net.body(net.stem(x)), dim=1)))
@@ -391,7 +399,7 @@ def flatten_channels_last() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Linear(128, 24), head=nn.Linear(24, 10))
 
 
-@situation(free={"stem.0": 8, "body.0": 8}, locked={"up": "read by an operator without a rule"})
+@situation(free={"stem.0": 8, "up": 6, "body.0": 8})
 def pixel_shuffle() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         return net.head(net.body(F.pixel_shuffle(net.up(net.stem(x)), 2)))
@@ -429,13 +437,13 @@ def depthwise_multiplier() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 
-@situation(free={"0.0": 4, "1.0": 6, "2.0": 8})
+@situation(free={"0.0/groups": 4, "0.0": 4, "1.0": 6, "2.0": 8})
 def grouped() -> nn.Module:
     layers = [conv_bn(3, 16), conv_bn(16, 24, groups=4), conv_bn(24, 8, kernel=1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
 
 
-@situation(free={"stem.0": 4, "body.0": 3})
+@situation(free={"stem.0/groups": 2, "stem.0": 4, "body.0": 3})
 def grouped_residual() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x)
@@ -450,7 +458,7 @@ def grouped_residual() -> nn.Module:
     )
 
 
-@situation(input_size=(3, 32), free={"0": 12, "4": 8})
+@situation(inputs=(3, 32), free={"0": 12, "4": 8})
 def conv1d() -> nn.Module:
     return nn.Sequential(
         nn.Conv1d(3, 12, 5),
@@ -464,7 +472,7 @@ def conv1d() -> nn.Module:
     )
 
 
-@situation(input_size=(2, 8, 8, 8), free={"0": 8, "4": 8})
+@situation(inputs=(2, 8, 8, 8), free={"0": 8, "4": 8})
 def conv3d() -> nn.Module:
     return nn.Sequential(
         nn.Conv3d(2, 8, 3),
@@ -483,7 +491,7 @@ def transposed_conv() -> nn.Module:
     return nn.Sequential(conv_bn(3, 8), up, nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 4, 3))
 
 
-@situation(free={"3.0": 8}, locked={"0.0": "input of a grouped transposed convolution"})
+@situation(free={"0.0/groups": 4, "0.0": 2, "1": 3, "3.0": 8})
 def grouped_transposed_conv() -> nn.Module:
     up = nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1, groups=4)
     return nn.Sequential(conv_bn(3, 8), up, nn.ReLU(), conv_bn(12, 8), nn.Conv2d(8, 4, 3))
@@ -505,7 +513,7 @@ def functional_conv() -> nn.Module:
     )
 
 
-@situation(free={"3.0": 8}, locked={"0.0": "read by a weight that is itself computed"})
+@situation(free={"0.0": 8, "1": 12, "3.0": 8})
 def weight_norm() -> nn.Module:
     parametrized = nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 12, 3))
     return nn.Sequential(
@@ -588,7 +596,7 @@ def prelu() -> nn.Module:
     return nn.Sequential(*layers)
 
 
-@situation(free={"3.0": 8}, locked={"0": "normalised over groups of channels"})
+@situation(free={"0/groups": 4, "3.0": 8}, locked={"0": "normalised with the other channels of its group"})
 def group_norm() -> nn.Module:
     layers = [nn.Conv2d(3, 8, 3), nn.GroupNorm(4, 8), nn.ReLU(), conv_bn(8, 8), nn.Conv2d(8, 4, 3)]
     return nn.Sequential(*layers)
@@ -614,7 +622,7 @@ def casts() -> nn.Module:
 # -- tokens ------------------------------------------------------------------------------------------
 
 
-@situation(input_size=(20,), free={"0": 16, "4": 12})
+@situation(inputs=(20,), free={"0": 16, "4": 12})
 def bn_mlp() -> nn.Module:
     return nn.Sequential(
         nn.Linear(20, 16),
@@ -627,7 +635,7 @@ def bn_mlp() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16), free={"up": 32}, locked={"embed": "normalised over this axis"})
+@situation(inputs=(6, 16), free={"up": 32}, locked={"embed": "normalised over this axis"})
 def layer_norm_mlp() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -644,7 +652,7 @@ def layer_norm_mlp() -> nn.Module:
     )
 
 
-@situation(input_size=(6, 16), free={"left": 8, "right": 12, "body": 12})
+@situation(inputs=(6, 16), free={"left": 8, "right": 12, "body": 12})
 def cat_last_dim() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = torch.cat([net.left(x), net.right(x)], dim=-1)
@@ -671,14 +679,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(-1) @ value
 
 
-@situation(
-    input_size=(6, 16),
-    free={"embed": 16, "value": 8},
-    locked={
-        "query": "summed over by a product of activations",
-        "key": "summed over by a product of activations",
-    },
-)
+@situation(inputs=(6, 16), free={"embed": 16, "query/heads": 2, "query/width": 8, "value/width": 8})
 def mha_written_out() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -691,7 +692,7 @@ def mha_written_out() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(input_size=(6, 16), free={"embed": 16, "query": 8})
+@situation(inputs=(6, 16), free={"embed": 16, "query/heads": 8, "query/width": 2, "value/width": 2})
 def mha_many_heads() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -704,14 +705,7 @@ def mha_many_heads() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(
-    input_size=(6, 16),
-    free={"embed": 16, "value": 8},
-    locked={
-        "query": "summed over by a product of activations",
-        "key": "summed over by a product of activations",
-    },
-)
+@situation(inputs=(6, 16), free={"embed": 16, "query/heads": 2, "query/width": 8, "value/width": 8})
 def scaled_dot_product() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -724,7 +718,7 @@ def scaled_dot_product() -> nn.Module:
     return Net(wiring, **attention_parts(16))
 
 
-@situation(input_size=(6, 16), free={"embed": 16}, locked={"qkv": "summed over by a product of activations"})
+@situation(inputs=(6, 16), free={"embed": 16, "qkv/heads": 2, "qkv/width": 8})
 def fused_qkv() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -741,11 +735,7 @@ def fused_qkv() -> nn.Module:
     )
 
 
-@situation(
-    input_size=(6, 16),
-    free={"embed": 16, "qkv#2": 8},
-    locked={"qkv": "summed over by a product of activations"},
-)
+@situation(inputs=(6, 16), free={"embed": 16, "qkv/heads": 2, "qkv/width": 8, "qkv/width#2": 8})
 def fused_qkv_chunked() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.embed(x)
@@ -762,11 +752,7 @@ def fused_qkv_chunked() -> nn.Module:
     )
 
 
-@situation(
-    input_size=(3, 8, 8),
-    free={"stem": 12, "qkv#2": 8, "body": 20},
-    locked={"qkv": "summed over by a product of activations"},
-)
+@situation(inputs=(3, 8, 8), free={"stem": 12, "qkv/width": 8, "qkv/width#2": 8, "body": 20})
 def window_attention() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.stem(x).permute(0, 2, 3, 1)
@@ -787,11 +773,7 @@ def window_attention() -> nn.Module:
     )
 
 
-@situation(
-    input_size=(6, 16),
-    free={"weight": 8, "embed": 16, "body": 8},
-    locked={"weight#2": "read by an operator without a rule"},
-)
+@situation(inputs=(6, 16), free={"weight": 12, "embed": 16, "body": 8})
 def slice_inplace() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         bias = net.bias.clone()
@@ -807,3 +789,227 @@ def slice_inplace() -> nn.Module:
         body=nn.Linear(12, 8),
         head=nn.Linear(8, 10),
     )
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "up": 32}, allow=("layer_norm",))
+def layer_norm_allowed() -> nn.Module:
+    return layer_norm_mlp()
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "up": 32})
+def rms_norm() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        x = x + net.down(F.silu(net.up(net.norm(x))))
+        return net.head(net.last(x)[:, 0])
+
+    return Net(
+        wiring,
+        embed=nn.Linear(16, 16),
+        norm=nn.RMSNorm(16),
+        up=nn.Linear(16, 32),
+        down=nn.Linear(32, 16),
+        last=nn.RMSNorm(16, eps=1e-2),
+        head=nn.Linear(16, 10),
+    )
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "body": 12})
+def rms_norm_written_out() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-3) * net.gain
+        return net.head(F.normalize(net.body(x), dim=-1).mean(1))
+
+    return Net(
+        wiring, embed=nn.Linear(16, 16), gain=parameter(16), body=nn.Linear(16, 12), head=nn.Linear(12, 10)
+    )
+
+
+@situation(free={"0/groups": 4, "0": 2, "3.0": 8}, allow=("group_norm",))
+def group_norm_allowed() -> nn.Module:
+    return group_norm()
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "query/heads": 2, "query/width": 8, "value/width": 8})
+def einsum_attention() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        query, key, value = (layer(x).view(-1, 6, 2, 8) for layer in (net.query, net.key, net.value))
+        scores = torch.einsum("bqhd, bkhd -> bhqk", query, key).softmax(-1)
+        mixed = torch.einsum("bhqk,bkhd->bqhd", scores, value)
+        return net.head((x + net.project(mixed.flatten(2))).mean(1))
+
+    return Net(wiring, **attention_parts(16))
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "query/heads": 2, "query/width": 8, "value/width": 8})
+def batched_heads() -> nn.Module:
+    """Batch and heads merged into one axis, as `torch.bmm` wants them."""
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        query, key, value = (
+            layer(x).view(-1, 6, 2, 8).transpose(1, 2).reshape(-1, 6, 8)
+            for layer in (net.query, net.key, net.value)
+        )
+        mixed = torch.bmm(torch.baddbmm(net.bias, query, key.mT).softmax(-1), value)
+        mixed = mixed.view(x.shape[0], 2, 6, 8).transpose(1, 2).reshape(-1, 6, 16)
+        return net.head((x + net.project(mixed)).mean(1))
+
+    return Net(wiring, bias=torch.randn(1, 6, 6), **attention_parts(16))
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "mix.in_proj_weight/heads": 4, "mix.in_proj_weight/width": 4})
+def multihead_attention() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        return net.head((x + net.mix(x, x, x, need_weights=False)[0]).mean(1))
+
+    mix = nn.MultiheadAttention(16, 4, batch_first=True)
+    return Net(wiring, embed=nn.Linear(16, 16), mix=mix, head=nn.Linear(16, 10))
+
+
+@situation(
+    inputs=(6, 16),
+    free={
+        "embed": 16,
+        "query/heads": 2,
+        "query/heads#2": 2,
+        "query/width": 4,
+        "value/width": 4,
+    },
+)
+def grouped_query_attention() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x)
+        query = net.query(x).view(-1, 6, 4, 4).transpose(1, 2)
+        key, value = (layer(x).view(-1, 6, 2, 4).transpose(1, 2) for layer in (net.key, net.value))
+        mixed = F.scaled_dot_product_attention(query, key, value, enable_gqa=True)
+        return net.head((x + net.project(mixed.transpose(1, 2).flatten(2))).mean(1))
+
+    sizes = {"embed": (16, 16), "query": (16, 16), "key": (16, 8), "value": (16, 8), "project": (16, 16)}
+    return Net(wiring, **{name: nn.Linear(*size) for name, size in sizes.items()}, head=nn.Linear(16, 10))
+
+
+@situation(inputs=(6, 16), free={"embed": 12, "lstm.weight_ih_l0": 8, "gru.weight_ih_l0": 6})
+def recurrent() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x, _ = net.lstm(net.embed(x))
+        x, last = net.gru(x)
+        return net.head(torch.cat([x[:, -1], last[0]], 1))
+
+    return Net(
+        wiring,
+        embed=nn.Linear(16, 12),
+        lstm=nn.LSTM(12, 8, num_layers=2, bidirectional=True, batch_first=True),
+        gru=nn.GRU(16, 6, batch_first=True),
+        head=nn.Linear(12, 10),
+    )
+
+
+@situation(free={"stem.0": 12, "body.0": 8})
+def mean_over_channels() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        x = net.body(x * x.mean(1, keepdim=True).sigmoid() + x.sum((1, 2), keepdim=True))
+        return net.head(pooled(x))
+
+    return Net(wiring, stem=conv_bn(3, 12), body=conv_bn(12, 8), head=nn.Linear(8, 10))
+
+
+@situation(free={"stem.0": 5, "stem.0#2": 3, "body.0": 6})
+def rearranged() -> nn.Module:
+    """Rolls over space, flips, repeats and picks over channels."""
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x).roll((1, 2), (2, 3)).flip(1, 3)
+        x = torch.cat([x.repeat(1, 2, 1, 1), x.repeat_interleave(2, 1), x[:, net.order], x[:, 3:4]], 1)
+        x = F.pixel_unshuffle(net.body(x), 2).movedim(1, -1)
+        return net.head(x.mean((1, 2)))
+
+    order = torch.tensor([5, 0, 7, 2])
+    return Net(wiring, stem=conv_bn(3, 8), body=conv_bn(37, 6), order=order, head=nn.Linear(24, 10))
+
+
+@situation(free={"stem.0": 3, "stem.0#2": 4, "body.0": 8})
+def shuffled_by_operator() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        return net.head(pooled(net.body(F.channel_shuffle(net.stem(x), 3))))
+
+    return Net(wiring, stem=conv_bn(3, 12), body=conv_bn(12, 8), head=nn.Linear(8, 10))
+
+
+@situation(free={"stem.0": 8, "one.0.0": 6, "two.0.0": 5, "three.0.0": 7, "blocks": 3})
+def residual_blocks() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        for inner in (net.one, net.two, net.three):
+            x = F.relu(x + inner(x))
+        return net.head(pooled(x))
+
+    def inner(width: int) -> nn.Module:
+        return nn.Sequential(conv_bn(8, width), nn.Conv2d(width, 8, 3, padding=1))
+
+    return Net(wiring, stem=conv_bn(3, 8), one=inner(6), two=inner(5), three=inner(7), head=nn.Linear(8, 10))
+
+
+@situation(
+    inputs=(Input((5,), torch.int64, 11), Input((3, 8, 8))),
+    free={"table": 12, "body": 8},
+)
+def words_and_image() -> nn.Module:
+    """Two inputs, and a dictionary with a tuple for an answer."""
+
+    def wiring(net: Net, words: Tensor, image: Tensor) -> dict[str, Any]:
+        text = net.table(words).mean(1)
+        seen = net.image(image)
+        both = F.relu(net.body(text + pooled(seen)))
+        return {"logits": net.head(both), "more": (net.other(both), net.map(seen))}
+
+    return Net(
+        wiring,
+        table=nn.Embedding(11, 12),
+        image=conv_bn(3, 12),
+        body=nn.Linear(12, 8),
+        head=nn.Linear(8, 10),
+        other=nn.Linear(8, 3),
+        map=nn.Conv2d(12, 2, 1),
+    )
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "qkv/heads": 4, "qkv/width": 4})
+def relative_positions() -> nn.Module:
+    """Biases per head picked from a table, with scores shifted and masked as in window attention."""
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.embed(x.roll(1, 1))
+        query, key, value = net.qkv(x).reshape(-1, 6, 3, 4, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        bias = net.table[net.index.view(-1)].view(6, 6, -1).permute(2, 0, 1).contiguous()
+        scores = (query * 0.5) @ key.transpose(-2, -1) + bias.unsqueeze(0)
+        scores = scores.masked_fill(net.index == 0, -100.0).softmax(-1)
+        return net.head((x + net.project((scores @ value).transpose(1, 2).reshape(-1, 6, 16))).mean(1))
+
+    index = torch.arange(6)[:, None] - torch.arange(6)[None] + 5
+    return Net(
+        wiring,
+        embed=nn.Linear(16, 16),
+        qkv=nn.Linear(16, 48),
+        project=nn.Linear(16, 16),
+        table=parameter(11, 4),
+        index=index,
+        head=nn.Linear(16, 10),
+    )
+
+
+@situation(free={"stem.0": 8, "body": 12})
+def weight_standardisation() -> nn.Module:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        weight = net.body.weight
+        spread, mean = torch.var_mean(weight, (1, 2, 3), keepdim=True)
+        x = F.conv2d(net.stem(x), (weight - mean) * torch.rsqrt(spread + 1e-5), net.body.bias)
+        with torch.no_grad():
+            shift = x.mean((2, 3), keepdim=True)
+        return net.head(pooled(F.relu(x + 0.1 * shift)))
+
+    return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 12, 3), head=nn.Linear(12, 10))

@@ -36,8 +36,8 @@ def unguarded(module: GraphModule) -> GraphModule:
 def functional(module: GraphModule) -> GraphModule:
     """Replace in-place operators by their functional twins, so that no value changes once computed.
 
-    Readers of the changed tensor that come later are pointed at the new value. An operator that
-    changes part of a tensor which others still read (a slice of it) is left as it is.
+    Readers of the changed tensor that come later are pointed at the new value; a changed slice is
+    joined with the rest of its tensor. What is read through other views is left as it is.
     """
     order = {node: index for index, node in enumerate(module.graph.nodes)}
     for node in list(module.graph.nodes):
@@ -45,12 +45,18 @@ def functional(module: GraphModule) -> GraphModule:
         changed = node.args[0] if node.args else None
         if twin is None or not isinstance(changed, Node):
             continue
-        aliases = _aliases(changed) - {changed}
-        if any(order[user] > order[node] for alias in aliases for user in alias.users):
+        readers = {
+            alias: {user for user in alias.users if order.get(user, -1) > order[node]}
+            for alias in _aliases(changed)
+        }
+        whole = changed.args[0] if _is_slice(changed) else changed
+        assert isinstance(whole, Node)
+        if any(later and alias not in {changed, whole} for alias, later in readers.items()):
             continue
         node.target = twin
-        later = {user for user in changed.users if order[user] > order[node]}
-        changed.replace_all_uses_with(node, delete_user_cb=later.__contains__)
+        changed.replace_all_uses_with(node, delete_user_cb=readers[changed].__contains__)
+        if whole is not changed and readers[whole]:
+            _put_back(module, whole, changed, node, readers[whole])
     module.graph.lint()
     module.recompile()
     return module
@@ -221,6 +227,36 @@ def _aliases(node: Node) -> set[Node]:
                 family.add(user)
                 pending.append(user)
     return family
+
+
+def _is_slice(node: Node) -> bool:
+    return operator_name(node) == "aten.slice.Tensor" and argument(node, 4, 1, "step") == 1
+
+
+def _put_back(module: GraphModule, whole: Node, part: Node, changed: Node, readers: set[Node]) -> None:
+    """Join a changed slice with what lies before and behind it, for those who read the whole later."""
+    axis, start, end = (
+        argument(part, place, default, name)
+        for place, default, name in ((1, 0, "dim"), (2, 0, "start"), (3, None, "end"))
+    )
+    assert isinstance(axis, int)
+    size = shape_of(whole)[axis] or 0
+    first, last, _ = slice(start, end).indices(size)
+    axis %= len(shape_of(whole))
+    value, cut = whole.meta["val"], torch.ops.aten.slice.Tensor
+    with module.graph.inserting_after(changed):
+        joined = module.graph.call_function(torch.ops.aten.cat.default, ([], axis))
+    pieces = [changed]
+    with module.graph.inserting_before(joined):
+        if first > 0:
+            pieces.insert(0, module.graph.call_function(cut, (whole, axis, 0, first)))
+            pieces[0].meta = {**changed.meta, "val": value.narrow(axis, 0, first)}
+        if last < size:
+            pieces.append(module.graph.call_function(cut, (whole, axis, last, size)))
+            pieces[-1].meta = {**changed.meta, "val": value.narrow(axis, last, size - last)}
+    joined.args = (pieces, axis)
+    joined.meta = {**changed.meta, "val": value}
+    whole.replace_all_uses_with(joined, delete_user_cb=readers.__contains__)
 
 
 def _is_view(node: Node) -> bool:

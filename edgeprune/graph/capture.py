@@ -6,8 +6,10 @@ import hashlib
 import io
 import json
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -225,9 +227,11 @@ def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
     def free(values: Any) -> Any:
         return tree_map(lambda value: {0: batch} if isinstance(value, Tensor) else None, values)
 
-    shapes: Any = free(args) if not kwargs else (*free(args), *free(kwargs).values())
     try:
-        with torch.no_grad():
+        shapes = free(signature(module.forward).bind(*args, **kwargs).arguments)
+        with torch.no_grad(), warnings.catch_warnings():
+            # Recurrent layers keep a second list of their weights, which export notices and leaves alone.
+            warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
         where = _user_line(error)

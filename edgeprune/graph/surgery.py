@@ -27,7 +27,8 @@ def shrink(coupling: Coupling, cuts: tuple[Cut, ...]) -> Program:
             done[id(tensor)] = _narrow(tensor.detach(), coupling.tensors[name], narrowed)
         tensors[name] = done[id(tensor)]
     module = rebuild(program, tensors)
-    for node in list(module.graph.nodes):
+    # Backwards, so that a rule finds the operands of a node as they were labelled.
+    for node in reversed(list(module.graph.nodes)):
         rule = RULES.get(operator_name(node))
         if rule is not None and rule.rewrite is not None:
             rule.rewrite(node, narrowed)

@@ -22,11 +22,7 @@ def product(flow: Flow, node: Node) -> Axes:
     flow.equate(node, left[-1], right[inner]) if left[-1] is not None or right[inner] is not None else None
     _end(flow, node, first, len(left) - 1, second, inner)
     batch = _broadcast(flow, node, [first, second], [left[:-2], right[:-2]])
-    if not {first.op, second.op} & {"get_attr"}:
-        for labels in batch:
-            flow.mark(labels, "heads")
-        flow.mark(left[-1], "width")
-        flow.mark(right[-1], "width")
+    _mark(flow, [first, second], batch, (left[-1], right[-1]))
     rows, columns = left[-2:-1], right[-1:] if len(right) > 1 else ()
     if first.op == "get_attr" and len(left) > 1:
         flow.play(first, len(left) - 2, "producer")
@@ -45,12 +41,11 @@ def biased_product(flow: Flow, node: Node) -> Axes:
     _end(flow, node, first, len(left) - 1, second, len(right) - 2)
     if second.op == "get_attr":
         flow.play(second, len(right) - 1, "producer")
-    result = (*_broadcast(flow, node, [first, second], [left[:-2], right[:-2]]), left[-2], right[-1])
-    bias = flow.of(added)
-    return tuple(
-        flow.meet(node, [labels, bias[axis - len(result)]]) if len(result) - axis <= len(bias) else labels
-        for axis, labels in enumerate(result)
-    )
+    batch = _broadcast(flow, node, [first, second], [left[:-2], right[:-2]])
+    _mark(flow, [first, second], batch, (left[-1], right[-1]))
+    result = (*batch, left[-2], right[-1])
+    assert isinstance(added, Node)
+    return _broadcast(flow, node, [node, added], [result, flow.of(added)])
 
 
 def scaled_dot_product(flow: Flow, node: Node) -> Axes:
@@ -69,10 +64,7 @@ def scaled_dot_product(flow: Flow, node: Node) -> Axes:
     batch = _broadcast(flow, node, operands, heads)
     if isinstance(mask, Node):
         batch = _broadcast(flow, node, [operands[0], mask], [batch, flow.of(mask)[:-2]])
-    for labels in batch:
-        flow.mark(labels, "heads")
-    flow.mark(query[-1], "width")
-    flow.mark(value[-1], "width")
+    _mark(flow, operands, batch, (query[-1], value[-1]))
     return (*batch, query[-2], value[-1])
 
 
@@ -105,7 +97,9 @@ def einsum(flow: Flow, node: Node) -> Axes:
         found[letter] = flow.meet(node, [flow.of(one)[axis] for one, axis in places])
         if letter not in right:
             _end(flow, node, *places[0], *(places[1] if len(places) > 1 else places[0]))
-            flow.mark(found[letter], "width")
+        if not any(one.op == "get_attr" for one in nodes):
+            shared = letter in right and len(places) == len(nodes)
+            flow.mark(found[letter], "heads" if shared else "width")
         for one, axis in places:
             if one.op == "get_attr" and letter in right and len(places) == 1:
                 flow.play(one, axis, "producer")
@@ -119,6 +113,18 @@ def embedding(flow: Flow, node: Node) -> Axes:
     flow.lock_axes(node, indices, "indices of an embedding")
     flow.play(node.args[0], 1, "producer")
     return (*(None for _ in indices), table[1])
+
+
+def _mark(
+    flow: Flow, operands: Sequence[Node], batch: Sequence[Labels | None], widths: Sequence[Labels | None]
+) -> None:
+    """Products of two activations are attention: what they share are heads, the rest is their width."""
+    if any(one.op == "get_attr" for one in operands):
+        return
+    for labels in batch:
+        flow.mark(labels, "heads")
+    for labels in widths:
+        flow.mark(labels, "width")
 
 
 def _end(flow: Flow, node: Node, first: Node, axis: int, second: Node, other: int) -> None:

@@ -30,13 +30,16 @@ def _is_tensor(value: Node) -> bool:
 
 _UNARY = (
     "abs alias alpha_dropout ceil celu clamp clamp_max clamp_min clone contiguous cos detach detach_ "
-    "dropout elu erf exp expm1 feature_dropout floor gelu hardshrink hardsigmoid hardswish hardtanh isnan leaky_relu "
+    "dropout elu erf exp expm1 feature_dropout floor gelu hardshrink hardsigmoid hardswish hardtanh "
+    "isnan leaky_relu "
     "lift_fresh_copy log log10 log1p log2 log_sigmoid logical_not logit mish nan_to_num neg ones_like "
     "reciprocal relu relu6 round rrelu rsqrt selu sigmoid sign silu sin softplus softshrink softsign "
-    "sqrt square tan tanh tanhshrink threshold trunc zeros_like full_like bitwise_not empty_like rand_like"
+    "sqrt square tan tanh tanhshrink threshold trunc zero zeros_like full_like bitwise_not empty_like "
+    "rand_like"
 ).split()
 _BINARY = (
-    "add atan2 bitwise_and bitwise_or div eq floor_divide fmod ge gt le lerp logical_and logical_or lt "
+    "add atan2 bitwise_and bitwise_or copy div eq fill floor_divide fmod ge gt le lerp logical_and "
+    "logical_or lt "
     "masked_fill maximum minimum mul ne pow remainder rsub sub where addcmul addcdiv"
 ).split()
 _OVERLOADS = (

@@ -156,6 +156,7 @@ def scale_after(node: Node, factor: float) -> None:
     """Multiply what a node answers, for all its readers."""
     with node.graph.inserting_after(node):
         scaled = node.graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
+    scaled.meta = dict(node.meta)
     node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
 
 

@@ -115,8 +115,8 @@ _SPATIAL = (
     "adaptive_max_pool3d.default max_pool2d_with_indices.default upsample_linear1d.vec "
     "upsample_nearest1d.vec upsample_nearest2d.vec upsample_nearest2d.default upsample_nearest3d.vec "
     "upsample_bilinear2d.vec upsample_bilinear2d.default _upsample_bilinear2d_aa.vec upsample_bicubic2d.vec "
-    "upsample_bicubic2d.default _upsample_bicubic2d_aa.vec upsample_trilinear3d.vec _upsample_nearest_exact2d.vec "
-    "max_unpool2d.default"
+    "upsample_bicubic2d.default _upsample_bicubic2d_aa.vec upsample_trilinear3d.vec "
+    "_upsample_nearest_exact2d.vec max_unpool2d.default"
 ).split()
 _EXTREMES = (
     "amax.default amin.default var.correction var.dim std.correction std.dim var_mean.correction max.dim "

@@ -93,7 +93,11 @@ def move_axis(flow: Flow, node: Node) -> Axes:
     """Some axes go to other places, the rest close up in order."""
     axes = flow.of(node.args[0])
     moved, places = (
-        [value % len(axes) for value in (given if isinstance(given, (list, tuple)) else [given])]  # type: ignore[operator]
+        [
+            value % len(axes)
+            for value in (given if isinstance(given, (list, tuple)) else [given])
+            if isinstance(value, int)
+        ]
         for given in node.args[1:3]
     )
     rest = iter([axis for axis in range(len(axes)) if axis not in moved])
