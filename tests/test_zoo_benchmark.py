@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import signal
 import subprocess
@@ -110,6 +112,14 @@ def test_rows_stay_within_their_cells() -> None:
         assert line.replace("\\|", "").count("|") == header.count("|")
 
 
+def test_a_long_complaint_keeps_its_beginning_and_its_end() -> None:
+    text = tables.shortened("The network refuses this. " + "x" * 500 + " (capture.py:3)")
+
+    assert len(text) < 250
+    assert text.startswith("The network refuses this.")
+    assert text.endswith("(capture.py:3)")
+
+
 def test_the_slowest_and_the_hungriest_are_named_on_both_sides_of_100_million() -> None:
     large = EXACT | {"parameters": [200_000_000, 1], "seconds": {"capture": 30.0}, "model_bytes": 8e8}
 
@@ -193,8 +203,7 @@ def test_every_pattern_has_its_situation() -> None:
 def test_the_random_networks_run_the_property_of_the_tests() -> None:
     strategies, holds = random_networks.property_under_test()
 
-    assert callable(holds)
-    assert set(strategies) == {"network", "seed"}
+    assert set(strategies) == set(inspect.signature(holds).parameters)
     assert random_networks.EXAMPLES % random_networks.CHUNK == 0
 
 
@@ -253,6 +262,13 @@ def test_no_weight_of_a_woken_network_is_constant_and_gains_stay_positive() -> N
 # Jobs
 
 
+def test_every_kind_of_job_has_its_function_and_its_sources() -> None:
+    for kind, place in child.KINDS.items():
+        module, _, function = place.partition(":")
+        assert callable(getattr(importlib.import_module(f"benchmarks.zoo.{module}"), function))
+        assert len(jobs.sources(kind)) == 16
+
+
 def test_a_killed_process_leaves_what_it_knew(tmp_path: Path) -> None:
     notes = child.Notes(tmp_path / "row.json")
     notes.doing("oracle", nodes=7)
@@ -269,13 +285,13 @@ def test_results_of_the_same_sources_are_reused_and_others_are_not(
     job = jobs.Job("network", ("timm", "net", ""))
     job.file.parent.mkdir(parents=True)
     for kept, expected in (
-        ({"sources": jobs.sources()}, {"sources": jobs.sources()}),
+        ({"sources": jobs.sources("network")}, {"sources": jobs.sources("network")}),
         ({"sources": "older"}, {"measured": True}),
-        ({"sources": jobs.sources(), "doing": "oracle"}, {"measured": True}),
+        ({"sources": jobs.sources("network"), "doing": "oracle"}, {"measured": True}),
     ):
         job.file.write_text(json.dumps(kept))
         assert jobs.run_jobs([job]) == [expected]
-    job.file.write_text(json.dumps({"sources": jobs.sources()}))
+    job.file.write_text(json.dumps({"sources": jobs.sources("network")}))
     assert jobs.run_jobs([job], fresh=True) == [{"measured": True}]
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -33,7 +32,7 @@ def cut_network(notes: Notes, source: str, name: str, family: str = "") -> None:
     warm_up()
     notes.doing("capture", inputs=["x".join(map(str, one)) for one in sizes], model_bytes=stored)
     with Memory() as memory:
-        seconds = {}
+        seconds: dict[str, float] = {}
         with clock(seconds, "capture"):
             program = captured_or_refused(notes, module, sizes)
         if program is None:
@@ -162,8 +161,3 @@ def _status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith(f"{key}:"))
     return int(kilobytes) * 1024
-
-
-def threads() -> int:
-    """Threads torch uses in this process."""
-    return torch.get_num_threads()

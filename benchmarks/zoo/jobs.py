@@ -24,14 +24,26 @@ from benchmarks.page import say
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "build" / "zoo"
-_MEASURED = (
-    "edgeprune/core",
-    "edgeprune/graph",
-    "edgeprune/stages",
-    "tests/zoo.py",
-    "tests/graph/test_properties.py",
-)
-_MEASURING = ("child", "networks", "cutting", "peer", "reductions", "scales", "patterns", "random_networks")
+_PACKAGE = ("edgeprune/core", "edgeprune/graph")
+_SOURCES = {
+    "network": ("benchmarks/zoo/cutting.py", "benchmarks/zoo/networks.py"),
+    "reduction": (
+        "benchmarks/zoo/reductions.py",
+        "benchmarks/zoo/cutting.py",
+        "benchmarks/zoo/networks.py",
+        "benchmarks/zoo/peer.py",
+    ),
+    "scale": (
+        "edgeprune/stages/plan.py",
+        "edgeprune/stages/screen.py",
+        "benchmarks/zoo/scales.py",
+        "benchmarks/zoo/networks.py",
+        "benchmarks/zoo/peer.py",
+    ),
+    "pattern": ("tests/zoo.py", "benchmarks/zoo/patterns.py", "benchmarks/zoo/peer.py"),
+    "random": ("tests/zoo.py", "tests/graph/test_properties.py", "benchmarks/zoo/random_networks.py"),
+}
+"""What decides a result of each kind, beside the package: its networks and the code that measures."""
 
 Result = dict[str, Any]
 """What a child wrote, with `crash` (why there is no more of it), `taken` and `sources`."""
@@ -48,7 +60,7 @@ class Job:
     @property
     def name(self) -> str:
         """The arguments in one word."""
-        return "-".join(self.arguments)
+        return "-".join(filter(None, self.arguments))
 
     @property
     def file(self) -> Path:
@@ -73,7 +85,7 @@ def run_jobs(jobs: Sequence[Job], *, fresh: bool = False, at_once: int = 1) -> l
 def _result(job: Job, place: str) -> Result:
     kept = _read(job.file)
     # A file that says where its process was is one whose process never came back.
-    if kept and kept.get("sources") == sources() and "doing" not in kept:
+    if kept and kept.get("sources") == sources(job.kind) and "doing" not in kept:
         return kept
     started = time.perf_counter()
     found = _measured(job)
@@ -112,7 +124,7 @@ def _measured(job: Job) -> Result:
         place = f" (during: {found['doing']})" if found.get("doing") else ""
         found |= {"crash": crash + place}
     found.pop("doing", None)
-    found["sources"] = sources()
+    found["sources"] = sources(job.kind)
     job.file.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
@@ -125,10 +137,12 @@ def _read(file: Path) -> Result | None:
 
 
 @cache
-def sources() -> str:
-    """A hash of everything that decides a result: the package, the networks, the measuring code."""
-    files = [path for one in _MEASURED for path in sorted((ROOT / one).rglob("*.py")) or [ROOT / one]]
-    files += [Path(__file__).with_name(f"{one}.py") for one in _MEASURING]
+def sources(kind: str) -> str:
+    """A hash of everything that decides results of one kind."""
+    places = [ROOT / one for one in (*_PACKAGE, *_SOURCES[kind])]
+    files = [
+        file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))
+    ]
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

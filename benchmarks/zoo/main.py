@@ -175,7 +175,9 @@ PATTERNS_TEXT = (
     "them. edgeprune: oracle error with half of every free group cut. Torch-Pruning on the same network:\n"
     "every second output of each layer in turn, with all that it couples to it, and one whole step at\n"
     "ratio 0.5. The producers of what goes are set to zero first, so that the features are exactly zero and\n"
-    "a right cut changes nothing (float64, wrong above 1e-9). The worst of these is shown, and where."
+    "a right cut changes nothing (float64, wrong above 1e-9). The worst of these is shown, and where.\n"
+    "Views in these networks name their sizes as numbers, as much code does; several crashes below are\n"
+    "those numbers, which Torch-Pruning asks its user to edit by hand."
 )
 
 

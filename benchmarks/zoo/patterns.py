@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from benchmarks.zoo.child import Notes, crash_text
 from benchmarks.zoo.cutting import halved, kind_of
 from benchmarks.zoo.jobs import ROOT
-from benchmarks.zoo.peer import last_layer, prune_layer, pruner, roots
+from benchmarks.zoo.peer import ignored_layers, prune_layer, pruner, roots
 from edgeprune.graph.capture import capture
 from edgeprune.graph.check import prove
 from edgeprune.graph.couple import couple
@@ -82,8 +82,8 @@ def situations() -> dict[str, Any]:
 
 def peer_verdict(module: nn.Module, example: Tensor) -> tuple[str, str]:
     """The worst of what happens layer by layer and in one whole pruning step, and where."""
-    last = last_layer(module, example)
-    found = [_layer_verdict(module, example, name) for name in roots(module, last)]
+    names = roots(module, ignored_layers(module, example))
+    found = [_layer_verdict(module, example, name) for name in names]
     return worst([*found, _step_verdict(module, example)])
 
 
@@ -115,7 +115,7 @@ def _step_verdict(module: nn.Module, example: Tensor) -> tuple[str, str]:
     before = sum(one.numel() for one in own.parameters())
     shape = own(example).shape
     try:
-        pruner(own, example, [last_layer(own, example)]).step()
+        pruner(own, example, ignored_layers(own, example)).step()
         after = own(example)
     except Exception as error:  # the peer may raise anything
         return "crash", f"whole step: {crash_text(error)}"

@@ -40,8 +40,11 @@ def pruner(
         )
 
 
-def last_layer(module: nn.Module, example: Tensor) -> nn.Module:
-    """The convolution or linear layer that runs last: the classifier, which the user must name."""
+def ignored_layers(module: nn.Module, example: Tensor) -> list[nn.Module]:
+    """The convolution or linear layer that runs last, the classifier, which the user must name.
+
+    Empty for a network that only calls functions on parameters.
+    """
     ran: list[nn.Module] = []
     layers = [one for one in module.modules() if isinstance(one, _LAYERS)]
     hooks = [one.register_forward_hook(lambda layer, *_: ran.append(layer)) for one in layers]
@@ -49,7 +52,7 @@ def last_layer(module: nn.Module, example: Tensor) -> nn.Module:
         module(example)
     for hook in hooks:
         hook.remove()
-    return ran[-1]
+    return ran[-1:]
 
 
 def prune_layer(module: nn.Module, example: Tensor, root: nn.Module) -> float | None:
@@ -109,10 +112,10 @@ def _silence_transposed(layer: nn.ConvTranspose2d, rows: Tensor) -> None:
 _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 
-def roots(module: nn.Module, ignored: nn.Module) -> list[str]:
+def roots(module: nn.Module, ignored: list[nn.Module]) -> list[str]:
     """Names of the layers whose outputs may be pruned."""
     named = module.named_modules()
-    return [name for name, one in named if isinstance(one, _LAYERS) and one is not ignored]
+    return [name for name, one in named if isinstance(one, _LAYERS) and one not in ignored]
 
 
 @contextmanager

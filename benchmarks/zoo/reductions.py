@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.zoo.child import Notes
 from benchmarks.zoo.cutting import captured, clock, kind_of, warm_up
 from benchmarks.zoo.networks import Network
-from benchmarks.zoo.peer import last_layer, pruner, torch_pruning
+from benchmarks.zoo.peer import ignored_layers, pruner, torch_pruning
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Cut
 from edgeprune.graph.check import prove
@@ -86,7 +86,7 @@ def _reduce_there(notes: Notes, name: str) -> None:
     notes.doing("prune")
     seconds: dict[str, float] = {}
     with clock(seconds, "all"):
-        pruner(module, example, [last_layer(module, example)], round_to=MULTIPLE).step()
+        pruner(module, example, ignored_layers(module, example), round_to=MULTIPLE).step()
     notes.doing("forward", seconds=seconds["all"])
     same = _shapes(module(example)) == shape
     after, parameters_after = counter(module, example)
@@ -119,7 +119,7 @@ def kept_units(units: int, width: int) -> int:
 
 def width_of(group: Group) -> int:
     """Indices of the widest producer that one unit owns."""
-    return max(piece.indices.shape[1] for piece in group.of_role("producer"))
+    return max(int(piece.indices.shape[1]) for piece in group.of_role("producer"))
 
 
 def torch_macs(module: nn.Module | Callable[[Tensor], object], example: Tensor) -> int:

@@ -7,7 +7,7 @@ import torch
 from benchmarks.zoo.child import Notes
 from benchmarks.zoo.cutting import captured, clock, warm_up
 from benchmarks.zoo.networks import Network
-from benchmarks.zoo.peer import last_layer, pruner
+from benchmarks.zoo.peer import ignored_layers, pruner
 from edgeprune.core.registry import build
 from edgeprune.core.request import Budget
 from edgeprune.graph.couple import couple
@@ -55,11 +55,11 @@ def _scale_there(notes: Notes, name: str) -> None:
     notes.doing("build")
     module, sizes = Network("torchvision", name).build()
     example = torch.randn(1, *sizes[0])
-    last = last_layer(module, example)
+    ignored = ignored_layers(module, example)
     seconds: dict[str, float] = {}
     notes.doing("dependency graph")
     with clock(seconds, "graph"):
-        found = pruner(module, example, [last], round_to=8)
+        found = pruner(module, example, ignored, round_to=8)
     notes.doing("pruning step", seconds=seconds)
     with clock(seconds, "step"):
         found.step()

@@ -106,7 +106,7 @@ def _groups(row: Result) -> str:
 
 def _complaint(row: Result) -> str:
     if row.get("crash") or row.get("refused"):
-        return str(row.get("crash") or row["refused"])
+        return shortened(str(row.get("crash") or row["refused"]))
     if row.get("refused_groups"):
         return "; ".join(f"{group}: {why}" for group, why in row["refused_groups"].items())
     return f"error {row['error']:.0e}"
@@ -289,6 +289,13 @@ def change(pair: Sequence[float], unit: float) -> str:
     before, after = (one / unit for one in pair)
     digits = 2 if before >= 0.1 else 4
     return f"{before:.{digits}f} -> {after:.{digits}f}"
+
+
+def shortened(text: str, length: int = 240) -> str:
+    """Long messages lose their middle: the end of a crash says where it happened."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length - 80]} ... {text[-75:]}"
 
 
 def cell(text: str) -> str:
