@@ -155,6 +155,46 @@ def test_failures_of_random_networks_are_counted_over_all_batches() -> None:
     ]
 
 
+def columns(line: str) -> int:
+    return line.replace("\\|", "").count("|")
+
+
+def test_every_table_keeps_its_columns_whatever_crashed() -> None:
+    crash = {"crash": "not done | after 150 s"}
+    ours = {"own": [2e9, 1e9], "torchs": [2e9, 1e9], "error": 0.0, "seconds": 1.0, "same_shapes": True}
+    steps = ("capture", "couple", "screen", "plan", "shrink")
+    here = {"nodes": 100, "seconds": dict.fromkeys(steps, 0.1)}
+    there = {"seconds": {"graph": 0.1, "step": 0.2}}
+    pattern = {
+        "error": 0.0,
+        "refused_groups": {},
+        "free": {"stem": ["channels", 8]},
+        "locked": {"head": "the network's output (output)", "body": "a | reason"},
+        "peer": "crash",
+        "peer_detail": "IndexError: a | b",
+    }
+    for made in (
+        tables.reduction_table([("a", (1.0, 0.5), ours, ours), ("b", (1.0, 0.5), crash, crash)]),
+        tables.scaling_table(
+            [("a", [here], [there]), ("b", [here | {"nodes": 200}], [crash]), ("c", [crash], [crash])]
+        ),
+        tables.pattern_table([("a", "b", pattern), ("c", "d", crash)]),
+    ):
+        lines = [line for line in made if line.startswith("|")]
+        assert {columns(line) for line in lines} == {columns(lines[0])}, lines
+
+
+def test_patterns_count_as_whole_when_only_the_output_is_locked() -> None:
+    free, output = {"stem": ["channels", 8]}, {"head": "the network's output (output)"}
+    row = {"error": 0.0, "refused_groups": {}, "free": free, "locked": output, "peer": "crash"}
+    rows = [row, row | {"locked": output | {"body": "why"}, "peer": "right"}, {"crash": "x"}]
+
+    assert tables.pattern_totals(rows) == [
+        "**3 patterns. edgeprune: 2 exact, 1 of them with nothing locked but the output. "
+        "Torch-Pruning: 1 crash, 1 right, 1 no answer.**"
+    ]
+
+
 # What is cut
 
 

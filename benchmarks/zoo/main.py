@@ -150,8 +150,8 @@ def peers_section(request: Request) -> list[str]:
 
 SCALING_TEXT = (
     f"Median of {ROUNDS} rounds, smallest and largest in brackets; the tools take turns within a round.\n"
-    "`plan` is magnitude screening and the search for 1.3x fewer MACs. Torch-Pruning: its dependency graph,\n"
-    f"then one step at ratio 0.5, given up after {PEER_TIMEOUT_S} s for both."
+    "Screening is by magnitude, `plan` the search for 1.3x fewer MACs. Torch-Pruning: its dependency\n"
+    f"graph, then one step at ratio 0.5, given up after {PEER_TIMEOUT_S} s for both."
 )
 
 

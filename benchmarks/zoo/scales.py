@@ -41,9 +41,11 @@ def _scale_here(notes: Notes, name: str) -> None:
     notes.doing("couple", nodes=len(program.graph.nodes))
     with clock(seconds, "couple"):
         coupling = couple(program)
-    notes.doing("plan")
-    with clock(seconds, "plan"):
+    notes.doing("screen", seconds=seconds)
+    with clock(seconds, "screen"):
         screening = screen(coupling, None, build("criteria", "l2"), name="l2")
+    notes.doing("plan", seconds=seconds)
+    with clock(seconds, "plan"):
         found = plan(coupling, screening, _BUDGET, multiple=8)
     notes.doing("shrink")
     with clock(seconds, "shrink"):

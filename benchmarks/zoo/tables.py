@@ -12,6 +12,7 @@ import numpy as np
 
 Result = Mapping[str, Any]
 
+_STEPS = ("capture", "couple", "screen", "plan", "shrink")
 _CUT_HEADER = [
     "| network | input | groups | locked | MACs | parameters | seconds | nodes | peak memory | oracle |",
     "|---|---|---|---|---|---|---|---|---|---|",
@@ -178,9 +179,9 @@ def _seconds(row: Result) -> str:
 def scaling_table(rows: Iterable[tuple[str, Sequence[Result], Sequence[Result]]]) -> list[str]:
     """Name, our rounds, the peer's rounds -> medians with their spread, then the growth of both."""
     lines = [
-        "| network | nodes | capture | couple | plan | shrink | all, s | ms per node "
+        "| network | nodes | capture | couple | screen | plan | shrink | all, s | ms per node "
         "| Torch-Pruning: graph | step | all, s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     points: list[tuple[int, float, float | None]] = []
     ordered = sorted(rows, key=lambda row: row[1][0].get("nodes", 0))
@@ -190,7 +191,7 @@ def scaling_table(rows: Iterable[tuple[str, Sequence[Result], Sequence[Result]]]
         if own and nodes:
             points.append((nodes, median(map(math.fsum, own)), _total(other)))
         lines.append(
-            f"| {name} | {nodes:,} | {_steps(ours, ('capture', 'couple', 'plan', 'shrink'))} | "
+            f"| {name} | {nodes:,} | {_steps(ours, _STEPS)} | "
             f"{_spread(own)} | "
             f"{1000 * points[-1][1] / nodes if own and nodes else math.nan:.2f} | "
             f"{_steps(theirs, ('graph', 'step'))} | {_spread(other) if other else cell(_crash(theirs))} |"
@@ -203,7 +204,7 @@ def growth(points: Sequence[tuple[int, float, float | None]]) -> list[str]:
     lines = []
     for name, column in (("edgeprune", 1), ("Torch-Pruning", 2)):
         own = [(point[0], point[column]) for point in points if point[column] is not None]
-        if len(own) > 1:
+        if len({nodes for nodes, _ in own}) > 1:
             nodes, seconds = np.array(own, dtype=float).T
             slope, offset = np.polyfit(nodes, seconds, 1)
             power = np.polyfit(np.log(nodes), np.log(seconds), 1)[0]
