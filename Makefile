@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main clean
+.PHONY: install demo test lint tflite-runtime bench bench-main zoo clean
 
 install: $(VENV)/.installed
 
@@ -43,5 +43,13 @@ bench: bench-main
 bench-main: install
 	$(BIN)/python benchmarks/main.py
 
+# docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
+zoo: $(VENV)/.zoo
+	$(BIN)/python benchmarks/zoo/main.py
+
+$(VENV)/.zoo: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,zoo]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-tflite runs
+	rm -rf $(VENV) $(VENV)-tflite build runs

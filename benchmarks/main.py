@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
@@ -16,15 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.page import put_section, say, taken, versions
 from edgeprune.core.foreign import import_torchvision
 from edgeprune.core.progress import Silent
 from edgeprune.core.recipe import Preprocess
@@ -39,7 +37,7 @@ from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw
 from edgeprune.stages.load import load
 from edgeprune.stages.plan import plan
-from edgeprune.stages.profile import describe_device, profile
+from edgeprune.stages.profile import profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -73,30 +71,15 @@ def main() -> None:
     for name in sys.argv[1:] or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             lines = SECTIONS[name](Path(folder))
-        found = describe_device()
-        taken = f"Taken {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {found.cpu}, {found.cores} cores."
-        put_section(name, [*lines, "", taken])
+        put_section(PAGE, header(), SECTIONS, name, [*lines, "", taken()])
         say(f"{name}: done")
 
 
-def put_section(name: str, lines: list[str]) -> None:
-    """Replace one section of the page; the others stay as they were measured."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-    old = dict(re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
-    sections = {**old, name: "\n".join(lines)}
-    parts = [header()]
-    for one in SECTIONS:
-        if one in sections:
-            parts.append(f"<!-- begin {one} -->\n{sections[one]}\n<!-- end -->\n")
-    PAGE.write_text("\n".join(parts), encoding="utf-8")
-
-
 def header() -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return f"""# Benchmarks
 
 Written by `make bench-main`, which measures the sections below one after the other; each says when and on
-what. {versions}.
+what. {versions(PACKAGES)}.
 
 - Seed 0. Calibration and selection images come from the training set, accuracy from all 10,000 test images;
   intervals are 95 % Wilson intervals.
@@ -324,10 +307,6 @@ SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "untrained": untrained_section,
     "start-up": start_section,
 }
-
-
-def say(text: str) -> None:
-    print(f"[{datetime.now(UTC):%H:%M:%S}] {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""Pages of measurements: sections between markers, each replaced when it is measured again."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from edgeprune.stages.profile import describe_device
+
+
+def put_section(page: Path, header: str, order: Iterable[str], name: str, lines: Sequence[str]) -> None:
+    """Replace one section of a page; the others stay as they were measured, in the given order."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    old = dict(re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
+    sections = {**old, name: "\n".join(lines)}
+    parts = [header]
+    for one in order:
+        if one in sections:
+            parts.append(f"<!-- begin {one} -->\n{sections[one]}\n<!-- end -->\n")
+    page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def taken() -> str:
+    """The sentence that says when and on what a section was measured."""
+    found = describe_device()
+    return f"Taken {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {found.cpu}, {found.cores} cores."
+
+
+def versions(packages: Iterable[str]) -> str:
+    """`name version` of installed packages, in one line."""
+    return ", ".join(f"{name} {version(name)}" for name in packages)
+
+
+def say(text: str) -> None:
+    """Progress on the error stream, with the time."""
+    print(f"[{datetime.now(UTC):%H:%M:%S}] {text}", file=sys.stderr, flush=True)
