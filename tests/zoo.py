@@ -35,6 +35,16 @@ class Situation:
     allow: tuple[str, ...] = ()
     """Inexact operators under which cuts are allowed."""
 
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Sizes of the first input."""
+        first = self.inputs[0]
+        return (
+            first.size
+            if isinstance(first, Input)
+            else tuple(one for one in self.inputs if isinstance(one, int))
+        )
+
     def coupling(self) -> Coupling:
         """The captured network, coupled."""
         return couple(capture(self.build(), self.inputs), self.allow)

@@ -53,7 +53,11 @@ class Coupling:
     """For nodes inside removable branches the labels of those branches: the node runs while all stay."""
 
     def narrowed(self, cuts: Iterable[Cut]) -> Narrowed:
-        """The sizes that remain after some cuts.
+        """The sizes that remain after some cuts; errors as of `kept`."""
+        return Narrowed(self.axes, self.notes, self.kept(cuts)[self.class_of])
+
+    def kept(self, cuts: Iterable[Cut]) -> NDArray[np.bool_]:
+        """For every class whether it stays after some cuts.
 
         Raises
         ------
@@ -73,7 +77,7 @@ class Coupling:
             if group.locked:
                 raise DocumentError(f"plan: group '{cut.group}' is locked: {group.locked}")
             kept[self.unit_classes[cut.group][list(cut.removed)]] = False
-        return Narrowed(self.axes, self.notes, kept[self.class_of])
+        return kept
 
     def free(self, *kinds: Kind) -> list[Group]:
         """The groups that may be cut, of some kinds (all without)."""

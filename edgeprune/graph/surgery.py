@@ -59,7 +59,10 @@ def _bypass(coupling: Coupling, module: GraphModule, narrowed: Narrowed) -> None
     twins = {node.name: node for node in module.graph.nodes}
     gone = [block for label, block in coupling.blocks.items() if not narrowed.kept[label]]
     for block in gone:
-        twins[block.total.name].replace_all_uses_with(twins[block.skip.name])
+        skip = twins[block.skip.name]
+        twins[block.total.name].replace_all_uses_with(skip)
+        # Whoever went on from this sum, further removed branches included, goes on from the skip.
+        twins[block.total.name] = skip
     if not gone:
         return
     members = {node.name for block in gone for node in (*block.members, block.total)}

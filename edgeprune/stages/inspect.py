@@ -25,8 +25,8 @@ def inspect_groups(coupling: Coupling) -> Inspection:
 def _row(coupling: Coupling, model: CostModel, group: Group) -> GroupRow:
     macs = parameters = 0
     if group.locked is None and group.units > 1:
-        whole = coupling.narrowed(()).kept
-        narrow = coupling.narrowed((_to_one(group),)).kept
+        whole = coupling.kept(())
+        narrow = coupling.kept((_to_one(group),))
         macs = model.macs(whole) - model.macs(narrow)
         parameters = model.parameters(whole) - model.parameters(narrow)
     return GroupRow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,8 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
     BudgetError
         The budget lies beyond what the free groups can give; the hint says what is reachable.
     """
+    if not coupling.free():
+        raise _nothing_to_cut(coupling, budget)
     search = _Search(coupling, screening, multiple)
     bounds = _bounds(budget, search.macs(), search.parameters())
     while not all(search.cost(name) <= bound for name, bound in bounds.items()):
@@ -66,11 +69,12 @@ class _Search:
 
     def __init__(self, coupling: Coupling, screening: Screening, multiple: int) -> None:
         self._model = CostModel(coupling)
-        self._class_of = coupling.class_of
         self._groups = {g.id: g for g in coupling.free() if g.id in screening.groups}
         self._screening = screening.groups
-        self._classes = coupling.unit_classes
-        self._kept = np.ones(int(coupling.class_of.max(initial=-1)) + 1, dtype=bool)
+        self._classes = {name: coupling.unit_classes[name] for name in self._groups}
+        # Groups may overlap, as heads and their width do: a class stays while nobody takes it.
+        self._taken = np.zeros(int(coupling.class_of.max(initial=-1)) + 1, dtype=np.int64)
+        self._near = {name: self._model.around(each.ravel()) for name, each in self._classes.items()}
         self._shared = {name for name, g in self._groups.items() if len(g.of_role("producer")) > 1}
         self._removed = dict.fromkeys(self._groups, 0)
         self._steps = {
@@ -80,11 +84,11 @@ class _Search:
 
     def macs(self) -> int:
         """MACs at the present widths."""
-        return self._model.macs(self._kept[self._class_of])
+        return self._model.macs(self._taken == 0)
 
     def parameters(self) -> int:
         """Parameters at the present widths."""
-        return self._model.parameters(self._kept[self._class_of])
+        return self._model.parameters(self._taken == 0)
 
     def cost(self, name: str) -> int:
         """The present cost a bound is about."""
@@ -99,19 +103,27 @@ class _Search:
     def _best(self, steps: list[_Step], unmet: dict[str, int]) -> _Step | None:
         best: tuple[float, _Step] | None = None
         for step in steps:
-            before = self._removed[step.group]
-            self._set(step.group, step.removed)
-            saved = sum((now - self.cost(name)) / now for name, now in unmet.items())
-            self._set(step.group, before)
+            saved = self._saved(step, unmet)
             if saved > 0:
                 price = step.harm / saved
                 if best is None or price < best[0]:
                     best = price, step
         return best[1] if best else None
 
+    def _saved(self, step: _Step, unmet: dict[str, int]) -> float:
+        """The share of the unmet costs that a step saves."""
+        near = self._near[step.group]
+        counts = {"macs": near.macs, "parameters": near.parameters}
+        before = {name: counts[name](self._taken == 0) for name in unmet}
+        present = self._removed[step.group]
+        self._set(step.group, present, step.removed)
+        after = {name: counts[name](self._taken == 0) for name in unmet}
+        self._set(step.group, step.removed, present)
+        return sum((before[name] - after[name]) / now for name, now in unmet.items())
+
     def take(self, step: _Step) -> None:
         """Go one step."""
-        self._set(step.group, step.removed)
+        self._set(step.group, self._removed[step.group], step.removed)
         self._removed[step.group] = step.removed
         self._steps[step.group] = [n for n in self._steps[step.group] if n > step.removed]
 
@@ -119,7 +131,8 @@ class _Search:
         """Cut everything that may be cut."""
         for name, steps in self._steps.items():
             if steps:
-                self._set(name, steps[-1])
+                self._set(name, self._removed[name], steps[-1])
+                self._removed[name] = steps[-1]
 
     def cuts(self) -> tuple[Cut, ...]:
         """The groups that lost units, and what they keep."""
@@ -139,11 +152,11 @@ class _Search:
                 harm = self._screening[name].harm
                 yield _Step(name, steps[0], harm[steps[0]] - harm[self._removed[name]])
 
-    def _set(self, name: str, removed: int) -> None:
-        order = np.asarray(self._screening[name].order)
-        classes = self._classes[name]
-        self._kept[classes[order[:removed]]] = False
-        self._kept[classes[order[removed:]]] = True
+    def _set(self, name: str, before: int, after: int) -> None:
+        """Take the units from `before` to `after` of a group's order, or give them back."""
+        order = self._screening[name].order[min(before, after) : max(before, after)]
+        units = self._classes[name][list(order)]
+        np.add.at(self._taken, units, 1 if after > before else -1)
 
 
 def _bounds(budget: Budget, macs: int, parameters: int) -> dict[str, int]:
@@ -178,6 +191,16 @@ def _hull(removals: list[int], screening: GroupScreening) -> list[int]:
 
 def _slope(first: tuple[int, float], second: tuple[int, float]) -> float:
     return (second[1] - first[1]) / (second[0] - first[0])
+
+
+def _nothing_to_cut(coupling: Coupling, budget: Budget) -> BudgetError:
+    """No group is free: say what holds the most of them."""
+    reasons = Counter(str(group.locked) for group in coupling.groups if group.locked)
+    held = "; ".join(f"{why}" for why, _ in reasons.most_common(3)) or "it has no convolution or linear layer"
+    return BudgetError(
+        f"nothing can be cut, so {budget.words()} cannot be reached: {held}",
+        hint="`edgeprune inspect` lists every group and what would free it",
+    )
 
 
 def _unreachable(search: _Search, budget: Budget) -> BudgetError:
