@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.core.errors import ModelError
+from edgeprune.core.narrowing import format_size
 from edgeprune.core.plan import Plan
 from edgeprune.core.quiet import first_line
 from edgeprune.graph.capture import Program, _user_line, rebuild
@@ -46,6 +47,30 @@ def give_back(module: nn.Module, original: Program, shrunk: Program, plan: Plan)
     _check(module, narrow, original, shrunk)
     _check_training(module, narrow, original)
     return narrow
+
+
+def refilled(shrunk: Program, other: Program, *, source: str) -> Program:
+    """The shrunk program with the weights of another one of the same shapes (the refitted one).
+
+    Raises
+    ------
+    ModelError
+        The other has other tensors; `source` opens the message.
+    """
+    tensors, given = shrunk.tensors(), other.tensors()
+    needed = {name for name, _ in shrunk.module.named_parameters(remove_duplicate=False)}
+    for name, tensor in tensors.items():
+        # What export lifted out of the code has no lasting name, and was not refitted.
+        found = given[name].shape if name in given else None if name in needed else tensor.shape
+        if found != tensor.shape:
+            raise ModelError(
+                f"{source}: tensor '{name}' {f'has shape {format_size(found)}' if found else 'is missing'}, "
+                f"the plan makes it {format_size(tensor.shape)}",
+                hint="name the model.pt2 of the run that the plan belongs to",
+            )
+    return Program(
+        rebuild(shrunk, {**tensors, **{n: given[n] for n in tensors if n in given}}), shrunk.input_size
+    )
 
 
 def _copied(module: nn.Module) -> nn.Module:

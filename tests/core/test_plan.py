@@ -16,7 +16,7 @@ def test_what_goes_is_what_does_not_stay() -> None:
 @pytest.mark.parametrize(
     ("kept", "fault"),
     [
-        ([], "kept: tuple should have at least 1 item after validation, not 0"),
+        ([], "group 'body' keeps nothing; at least one unit must stay"),
         ([2, 1], "kept must be ascending, each unit once"),
         ([1, 1], "kept must be ascending, each unit once"),
         ([-1, 0], "kept must lie in 0..3"),
