@@ -167,7 +167,7 @@ class Plan(Document):
         return PlanDifference(
             graph=self.graph,
             first=self._side(names[0]),
-            second=self._side(names[1]),
+            second=other._side(names[1]),
             groups=tuple(_differing(self, other, names)),
             only_first=tuple(sorted(self._groups() - other._groups())),
             only_second=tuple(sorted(other._groups() - self._groups())),

@@ -150,7 +150,7 @@ def _answer(module: nn.Module, program: Program, dtype: torch.dtype) -> float | 
     given = _try(_twin(module, dtype, training=False), program, dtype)
     if isinstance(given, _Failure):
         return given
-    expected = _try(_cast(program, dtype), program, dtype)
+    expected = _try(_cast(program, dtype, module), program, dtype)
     if isinstance(expected, _Failure):
         return expected
     if given.shape != expected.shape:
@@ -159,10 +159,16 @@ def _answer(module: nn.Module, program: Program, dtype: torch.dtype) -> float | 
     return float((given - expected).abs().max()) / scale
 
 
-def _cast(program: Program, dtype: torch.dtype) -> nn.Module:
-    tensors = program.tensors()
-    cast = {id(one): one.detach().to(dtype) if one.is_floating_point() else one for one in tensors.values()}
-    return rebuild(program, {name: cast[id(one)] for name, one in tensors.items()})
+def _cast(program: Program, dtype: torch.dtype, holder: nn.Module) -> nn.Module:
+    """The program in another precision, its weights rounded as the holder's are (to half, for example)."""
+    cast: dict[int, Tensor] = {}
+    for name, tensor in program.tensors().items():
+        held = _held(holder, name)
+        if tensor.is_floating_point():
+            cast[id(tensor)] = tensor.detach().to(held.dtype if held is not None else dtype).to(dtype)
+        else:
+            cast[id(tensor)] = tensor
+    return rebuild(program, {name: cast[id(one)] for name, one in program.tensors().items()})
 
 
 def _twin(module: nn.Module, dtype: torch.dtype, *, training: bool) -> nn.Module:

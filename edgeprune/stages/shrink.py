@@ -6,7 +6,7 @@ from edgeprune.core.errors import DocumentError
 from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Plan
 from edgeprune.core.report import Proof
-from edgeprune.core.units import format_shape
+from edgeprune.core.units import format_ranges, format_shape
 from edgeprune.graph.capture import Program
 from edgeprune.graph.check import INPUTS, prove
 from edgeprune.graph.cost import count
@@ -76,10 +76,10 @@ def _require_consistent(coupling: Coupling, plan: Plan) -> None:
         return
     expected = narrowings(coupling, plan.cuts)
     for name in dict.fromkeys([*expected, *plan.tensors]):
-        said, follows = (_described(one.get(name)) for one in (plan.tensors, expected))
-        if said != follows:
+        said, follows = plan.tensors.get(name), expected.get(name)
+        if said is None or follows is None or (said.shape, said.kept) != (follows.shape, follows.kept):
             raise DocumentError(
-                f"plan: tensor '{name}' {said}, by the cuts it {follows}",
+                f"plan: tensor '{name}' {_described(said)}, by the cuts it {_described(follows)}",
                 hint="after editing cuts by hand delete 'tensors'; they are worked out again",
             )
 
@@ -87,5 +87,5 @@ def _require_consistent(coupling: Coupling, plan: Plan) -> None:
 def _described(narrowing: Narrowing | None) -> str:
     if narrowing is None:
         return "stays whole"
-    kept = (f"{list(indices)} of axis {axis}" for axis, indices in sorted(narrowing.kept.items()))
-    return f"of shape {format_shape(narrowing.shape)} keeps {' and '.join(kept)}"
+    kept = (f"{format_ranges(ones)} of axis {axis}" for axis, ones in sorted(narrowing.kept.items()))
+    return f"({format_shape(narrowing.shape)}) keeps {', '.join(kept)}"
