@@ -105,7 +105,8 @@ def numbers(module: nn.Module) -> dict[str, object]:
     }
 
 
-# Export warns of the list in which recurrent layers hold their weights a second time.
+# Export warns of the list in which recurrent layers hold their weights a second time, oneDNN of projections.
+@pytest.mark.filterwarnings("ignore:LSTM with projections:UserWarning")
 @pytest.mark.filterwarnings("ignore:The tensor attribute:UserWarning")
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_resized_layer_is_the_one_built_narrow(name: str) -> None:
