@@ -28,7 +28,7 @@ def narrow_state(
     """
     # Values are told apart by where they lie, so they have to stay alive.
     state = dict(state)
-    _require_names([*_persistent(tensors), *dropped], state, "the state")
+    _require_names(_persistent(tensors), state, "the state")
     _require_shapes(tensors, state)
     # By memory, not by name: a twin of a planned tensor follows whatever it is called.
     narrowings = {_memory(state[name]): one for name, one in tensors.items() if name in state}
@@ -61,7 +61,7 @@ def restore_state(
         A tensor is missing on either side, or has another shape than the plan knows.
     """
     narrow, full = dict(narrow), dict(full)
-    _require_names([*_persistent(tensors), *dropped], full, "the full state")
+    _require_names(_persistent(tensors), full, "the full state")
     _require_names([name for name in full if name not in dropped], narrow, "the narrow state")
     _require_shapes(tensors, full)
     done: dict[object, Any] = {}

@@ -41,6 +41,10 @@ def give_back(module: nn.Module, original: Program, shrunk: Program, plan: Plan)
         The class cannot carry the new widths (a size is written in its code, for example); the
         message names the module and the user's line.
     """
+    if plan.dropped:
+        raise _refusal(
+            f"the plan takes out whole blocks, which the class builds: '{plan.dropped[0]}' is gone"
+        )
     narrow = _copied(module)
     _fill(narrow, original, shrunk, plan)
     resize(narrow, shrunk)

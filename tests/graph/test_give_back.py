@@ -221,6 +221,18 @@ def test_half_precision_is_given_back_as_such() -> None:
     assert {one.dtype for one in narrow.parameters()} == {torch.float16}
 
 
+def test_a_plan_that_takes_out_blocks() -> None:
+    module, shrunk, plan = halved()
+    without = plan.model_copy(update={"dropped": ("last.0.weight", "last.1.weight")})
+    with pytest.raises(ModelError) as caught:
+        give_back(module, coupled("residual_add").program, shrunk, without)
+    assert caught.value.message == (
+        "the class cannot be given back: the plan takes out whole blocks, which the class builds: "
+        "'last.0.weight' is gone"
+    )
+    assert caught.value.hint == GO_ON
+
+
 class Scaled(nn.Module):
     """Plain attributes and scratch buffers are cut too: they are tensors of the captured program."""
 
