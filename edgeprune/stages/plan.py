@@ -16,6 +16,7 @@ from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.units import format_count
 from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.narrowing import narrowings
 
 
 def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0) -> Plan:
@@ -46,12 +47,14 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
     cuts = search.cuts()
     return Plan(
         graph=coupling.program.fingerprint(),
+        input=coupling.program.input_size,
         criterion=screening.criterion,
         budget=budget.words(),
         seed=seed,
         before=count(coupling),
         after=count(coupling, coupling.narrowed(cuts)),
         cuts=cuts,
+        tensors=narrowings(coupling, cuts),
     )
 
 

@@ -8,6 +8,7 @@ from edgeprune.core.errors import RequestError
 from edgeprune.core.units import (
     format_bytes,
     format_count,
+    format_ranges,
     format_seconds,
     format_shape,
     parse_count,
@@ -75,3 +76,17 @@ def test_bytes_are_counted_in_decimal_units(size: int, text: str) -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((), ""),
+        ((3,), "3"),
+        ((0, 1, 2, 5), "0-2 5"),
+        ((0, 2, 4, 6, 8, 10), "0 2 4 6 8 10"),
+        (tuple(range(0, 64, 2)), "0 2 4 6 8 10 ... (32 in all)"),
+    ],
+)
+def test_runs_of_numbers_are_written_in_short(numbers: tuple[int, ...], text: str) -> None:
+    assert format_ranges(numbers) == text
