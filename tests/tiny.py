@@ -53,7 +53,7 @@ def tiny_coupling() -> Coupling:
 @cache
 def coupled(situation: str) -> Coupling:
     """The groups of any situation of the zoo."""
-    return couple(tiny(situation))
+    return SITUATIONS[situation].coupling()
 
 
 def halved(situation: str = "residual_add") -> tuple[nn.Module, Program, Plan]:

@@ -39,11 +39,7 @@ class Situation:
     def input_size(self) -> tuple[int, ...]:
         """Sizes of the first input."""
         first = self.inputs[0]
-        return (
-            first.size
-            if isinstance(first, Input)
-            else tuple(one for one in self.inputs if isinstance(one, int))
-        )
+        return first.size if isinstance(first, Input) else self.inputs  # type: ignore[return-value]
 
     def coupling(self) -> Coupling:
         """The captured network, coupled."""

@@ -201,11 +201,6 @@ def _existence(coupling: Coupling, node: Node) -> list[Labels]:
     return [labels[None] for labels in coupling.enclosing.get(node.name, ())]
 
 
-def _runs(node: Node, coupling: Coupling, narrowed: Narrowed) -> bool:
-    around = coupling.enclosing.get(node.name)
-    return around is None or bool(narrowed.kept[around].all())
-
-
 _Sized = tuple[Labels | None, int]
 """One axis: its labels if it may be cut, and its size."""
 
@@ -227,7 +222,7 @@ def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
     gone = {
         str(node.target)
         for node in coupling.program.graph.nodes
-        if node.op == "get_attr" and not _runs(node, coupling, narrowed)
+        if node.op == "get_attr" and not coupling.runs(node, narrowed)
     }
     for name, tensor in coupling.program.tensors().items():
         # Positions to pick are the graph's own constants, which surgery may add to.
@@ -243,9 +238,7 @@ def _peak_activations(coupling: Coupling, narrowed: Narrowed) -> int:
     """Largest sum of values alive at once when nodes run in order and die after their last reader."""
     instead = _bypassed(coupling, narrowed)
     nodes = [
-        node
-        for node in coupling.program.graph.nodes
-        if node not in instead and _runs(node, coupling, narrowed)
+        node for node in coupling.program.graph.nodes if node not in instead and coupling.runs(node, narrowed)
     ]
     last = {instead.get(value, value): node for node in nodes for value in node.all_input_nodes}
     alive, peak = 0, 0

@@ -79,6 +79,11 @@ class Coupling:
             kept[self.unit_classes[cut.group][list(cut.removed)]] = False
         return kept
 
+    def runs(self, node: Node, narrowed: Narrowed) -> bool:
+        """Whether a node is still there after a cut: not, when a branch around it goes."""
+        around = self.enclosing.get(node.name)
+        return around is None or bool(narrowed.kept[around].all())
+
     def free(self, *kinds: Kind) -> list[Group]:
         """The groups that may be cut, of some kinds (all without)."""
         return [

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.narrowing import format_size
 from edgeprune.core.plan import Plan
 from edgeprune.core.quiet import first_line
-from edgeprune.graph.capture import Program, _user_line, rebuild
-from edgeprune.graph.check import INPUTS, TOLERANCE
+from edgeprune.graph.capture import Program, _structured, _user_line, rebuild
+from edgeprune.graph.check import INPUTS, TOLERANCE, _difference
 from edgeprune.graph.layer_sizes import resize
 
 SINGLE_TOLERANCE = 1e-4
@@ -73,7 +74,7 @@ def refilled(shrunk: Program, other: Program, *, source: str) -> Program:
                 hint="name the model.pt2 of the run that the plan belongs to",
             )
     return Program(
-        rebuild(shrunk, {**tensors, **{n: given[n] for n in tensors if n in given}}), shrunk.input_size
+        rebuild(shrunk, {**tensors, **{n: given[n] for n in tensors if n in given}}), shrunk.inputs
     )
 
 
@@ -157,10 +158,10 @@ def _answer(module: nn.Module, program: Program, dtype: torch.dtype) -> float | 
     expected = _try(_cast(program, dtype, module), program, dtype)
     if isinstance(expected, _Failure):
         return expected
-    if given.shape != expected.shape:
+    if [one.shape for one in given] != [one.shape for one in expected]:
         return float("inf")
-    scale = float(expected.abs().max()) or 1.0
-    return float((given - expected).abs().max()) / scale
+    differences = [_difference(one, other) for one, other in zip(expected, given, strict=True)]
+    return max(differences, default=0.0)
 
 
 def _cast(program: Program, dtype: torch.dtype, holder: nn.Module) -> nn.Module:
@@ -183,13 +184,14 @@ def _twin(module: nn.Module, dtype: torch.dtype, *, training: bool) -> nn.Module
     return twin
 
 
-def _try(module: nn.Module, program: Program, dtype: torch.dtype) -> Any:
-    inputs = program.example(INPUTS, dtype=dtype)
+def _try(module: nn.Module, program: Program, dtype: torch.dtype) -> list[Tensor] | _Failure:
     running = _Running()
     try:
         with running.watching(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return module(inputs)
+            args, kwargs = _structured(program.module, program.examples(INPUTS, dtype=dtype))
+            leaves = tree_leaves(module(*args, **kwargs))
+            return [one for one in leaves if isinstance(one, Tensor)]
     except Exception as error:  # the user's forward may raise anything
         where = _user_line(error)
         return _Failure(

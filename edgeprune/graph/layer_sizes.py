@@ -16,8 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from edgeprune.graph.capture import Program
-from edgeprune.graph.couple import operator_name
-from edgeprune.graph.flow import argument
+from edgeprune.graph.nodes import argument, operator_name
 from edgeprune.graph.replay import observe
 
 
@@ -65,7 +64,8 @@ def _operators(module: nn.Module, program: Program) -> dict[nn.Module, list[_Ope
         by_node[node].shape = tuple(value.shape)
 
     norms = [node for node, one in by_node.items() if one.name == "aten.instance_norm.default"]
-    observe(program, program.example(1), norms, note)
+    if norms:
+        observe(program, program.example(1), norms, note)
     return found
 
 

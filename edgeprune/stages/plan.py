@@ -16,7 +16,7 @@ from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.units import format_count
 from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.narrowing import dropped, narrowings
 
 
 def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0) -> Plan:
@@ -55,6 +55,7 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
         after=count(coupling, coupling.narrowed(cuts)),
         cuts=cuts,
         tensors=narrowings(coupling, cuts),
+        dropped=dropped(coupling, cuts),
     )
 
 

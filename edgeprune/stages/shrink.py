@@ -11,7 +11,7 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.check import INPUTS, prove
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.narrowing import dropped, narrowings
 from edgeprune.graph.surgery import shrink as operate
 
 
@@ -34,6 +34,7 @@ def shrink(coupling: Coupling, plan: Plan) -> tuple[Program, Plan, Proof]:
             "input": coupling.program.input_size,
             "cuts": proven.cuts,
             "tensors": narrowings(coupling, proven.cuts),
+            "dropped": dropped(coupling, proven.cuts),
             "after": count(coupling, narrowed),
             "locked": {**plan.locked, **proven.refused},
         }
@@ -72,8 +73,13 @@ def _require_this_network(coupling: Coupling, plan: Plan) -> None:
 
 def _require_consistent(coupling: Coupling, plan: Plan) -> None:
     """What a plan says of its tensors must follow from its cuts; it may say nothing."""
-    if not plan.tensors:
+    if not plan.tensors and not plan.dropped:
         return
+    if set(plan.dropped) != set(dropped(coupling, plan.cuts)):
+        raise DocumentError(
+            "plan: 'dropped' does not name the tensors that go by its cuts",
+            hint="after editing cuts by hand delete 'tensors' and 'dropped'; they are worked out again",
+        )
     expected = narrowings(coupling, plan.cuts)
     for name in dict.fromkeys([*expected, *plan.tensors]):
         said, follows = plan.tensors.get(name), expected.get(name)
