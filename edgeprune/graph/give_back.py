@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -160,8 +161,8 @@ def _answer(module: nn.Module, program: Program, dtype: torch.dtype) -> float | 
         return expected
     if [one.shape for one in given] != [one.shape for one in expected]:
         return float("inf")
-    differences = [_difference(one, other) for one, other in zip(expected, given, strict=True)]
-    return max(differences, default=0.0)
+    # numpy's max keeps NaN, Python's may lose it.
+    return float(np.max([0.0, *(_difference(*pair) for pair in zip(expected, given, strict=True))]))
 
 
 def _cast(program: Program, dtype: torch.dtype, holder: nn.Module) -> nn.Module:
