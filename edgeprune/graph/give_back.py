@@ -102,6 +102,11 @@ def _fill(narrow: nn.Module, original: Program, shrunk: Program, plan: Plan) -> 
             continue  # tied to one that is done
         if tensor is None or tensor.shape != before[name].shape:
             if name in plan.tensors and plan.tensors[name].persistent:
+                if tensor is None and _is_computed(narrow, name):
+                    raise _refusal(
+                        f"'{name.removesuffix('_folded')}' is computed in the module "
+                        "(a parametrization, or its forward), so no narrow value can be stored"
+                    )
                 raise _refusal(f"the module holds no tensor '{name}' of the captured shape")
             continue
         tensor.data = value.detach().to(tensor).clone()
@@ -112,10 +117,18 @@ def _held(module: nn.Module, name: str) -> Tensor | None:
     """A parameter, buffer or plain attribute; None for what export lifted out of the code."""
     owner, _, leaf = name.rpartition(".")
     try:
-        found = getattr(module.get_submodule(owner), leaf, None)
+        part = module.get_submodule(owner)
     except AttributeError:
         return None
+    # Not getattr: that would run a parametrization and answer what nobody keeps.
+    found = {**vars(part), **part._buffers, **part._parameters}.get(leaf)
     return found if isinstance(found, Tensor) else None
+
+
+def _is_computed(module: nn.Module, name: str) -> bool:
+    """Whether capture folded a computation of the module's into this weight."""
+    owner, _, leaf = name.removesuffix("_folded").rpartition(".")
+    return isinstance(getattr(module.get_submodule(owner), leaf, None), Tensor)
 
 
 def _check(module: nn.Module, narrow: nn.Module, original: Program, shrunk: Program) -> None:
