@@ -252,6 +252,8 @@ RULES = {
     "aten.split.Tensor": _DIVIDE,
     "aten.split.sizes": _DIVIDE,
     "aten.split_with_sizes.default": _DIVIDE,
+    "aten.tensor_split.sections": _DIVIDE,
+    "aten.tensor_split.indices": _DIVIDE,
     "_operator.getitem": Rule(pick),
     "aten.slice.Tensor": Rule(cut_out, rewrite_cut_out),
     "aten.select.int": Rule(select, rewrite_select),
