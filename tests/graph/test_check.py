@@ -171,7 +171,11 @@ def test_every_guilty_group_is_found() -> None:
 
 @pytest.mark.parametrize(
     ("together", "last"),
-    [(("stem.0", "body.0"), "body.0"), (("stem.0", GUILTY), GUILTY), (("stem.0", GUILTY, "body.0"), "body.0")],
+    [
+        (("stem.0", "body.0"), "body.0"),
+        (("stem.0", GUILTY), GUILTY),
+        (("stem.0", GUILTY, "body.0"), "body.0"),
+    ],
 )
 def test_of_cuts_that_fail_only_together_the_last_straw_is_refused(
     together: tuple[str, ...], last: str
