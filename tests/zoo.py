@@ -1008,7 +1008,7 @@ def relative_positions() -> nn.Module:
     )
 
 
-@situation(free={"stem.0": 8, "body": 12})
+@situation(free={"stem.0": 8, "body.weight_folded": 12})
 def weight_standardisation() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         weight = net.body.weight
