@@ -38,6 +38,7 @@ class Closures:
         self.reasons = dict(reasons)
         divided = [(class_of[one.flat], [class_of[factor] for factor in one.factors]) for one in products]
         alive = _spread_locks(divided, self.reasons, int(class_of.max(initial=-1)) + 1)
+        self._locked = set(self.reasons)
         self._flat = [flat for flat, _ in alive]
         self._factors = [factors for _, factors in alive]
         self._as_factor: dict[int, list[_Place]] = {}
@@ -72,13 +73,15 @@ class Closures:
         return units
 
     def of(self, seed: int) -> Classes:
-        """The smallest closed set found that contains a class."""
+        """The smallest closed set found that contains a class; a locked set is not searched to its end."""
         gone: set[int] = set()
         suspects: list[int] = []
         waiting: dict[int, list[_Cell]] = {}
         more: list[int] = [seed]
         while more:
             self._remove(more, gone, suspects)
+            if not gone.isdisjoint(self._locked):
+                break
             for one in suspects:
                 for number, cell in self._as_flat.get(one, ()):
                     waiting.setdefault(number, []).append(self._made_of(number, cell))
@@ -121,7 +124,7 @@ class Closures:
             chosen = sorted({coordinates[place] for coordinates, _ in cells})
             classes = sorted({parts[place] for _, parts in cells})
             taken = set(np.take(flat, chosen, axis=place).ravel().tolist()) - gone
-            price = (any(one in self.reasons for one in classes), len(taken))
+            price = (any(one in self._locked for one in classes), len(taken))
             if best is None or price < best[0]:
                 best = price, classes
         assert best is not None
