@@ -70,6 +70,10 @@ class CostModel:
         part._parameters = self._parameters.around(classes)
         return part
 
+    def classes(self) -> NDArray[np.int64]:
+        """Every class on which these costs depend."""
+        return np.concatenate([self._macs.classes, self._parameters.classes])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Term:

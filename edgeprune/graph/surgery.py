@@ -48,7 +48,11 @@ def _bypass(coupling: Coupling, module: GraphModule, narrowed: Narrowed) -> None
         # Whoever went on from this sum, further removed branches included, goes on from the skip.
         twins[block.total.name] = skip
     members = {node.name for block in gone for node in (*block.members, block.total)}
-    erase_unread(module, [node for node in module.graph.nodes if node.name in members])
+    # Rewrites may have added nodes behind those of a branch.
+    known = set(coupling.axes)
+    erase_unread(
+        module, [node for node in module.graph.nodes if node.name in members or node.name not in known]
+    )
 
 
 def _narrow(tensor: Tensor, axes: Axes, narrowed: Narrowed) -> Tensor:
