@@ -56,7 +56,7 @@ class TwoInputs(nn.Module):
 
 class DictOutput(nn.Module):
     def forward(self, x):
-        return {"logits": x}
+        return {"channels": x.shape[1]}
 
 
 class FixedBatch(nn.Module):
@@ -417,10 +417,10 @@ def test_a_network_with_two_inputs(here: Path) -> None:
     )
 
 
-def test_a_network_that_returns_a_dict(here: Path) -> None:
+def test_a_network_that_returns_no_tensor(here: Path) -> None:
     assert refusal(None, arch="model.py:DictOutput") == (
-        "the network returns a dict, not one tensor",
-        "wrap it in a module that returns the logits only",
+        "the network returns a dict without any tensor",
+        "wrap it in a module that returns the logits",
     )
 
 
@@ -438,14 +438,34 @@ def test_a_network_that_draws_random_numbers(here: Path) -> None:
     assert hint == "does its forward depend on random numbers or hidden state?"
 
 
-def test_an_archive_with_two_inputs(here: Path) -> None:
+def test_an_archive_with_an_input_that_has_no_batch(here: Path) -> None:
     class Sum(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x + y
 
-    exported = torch.export.export(Sum(), (torch.ones(2, 3), torch.ones(2, 3)))
+    exported = torch.export.export(Sum(), (torch.ones(2, 3), torch.tensor(2.0)))
     torch.export.save(exported, here / "m.pt2")
     assert refusal("m.pt2", size=None) == (
-        "the network takes 2 inputs of shapes [(2, 3), (2, 3)]",
-        "edgeprune works on networks with one input of fixed size and a batch axis",
+        "the network takes 2 inputs, one of shape ()",
+        "edgeprune works on networks whose inputs are tensors of fixed sizes with a batch axis",
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision(dtype: torch.dtype) -> None:
+    with pytest.raises(ModelError) as caught:
+        capture(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2).to(dtype)), (3,))
+    assert (caught.value.message, caught.value.hint) == (
+        f"1.weight is {str(dtype).removeprefix('torch.')}",
+        "give the network in float32 (model.float()); half precision is made on export",
+    )
+
+
+def test_a_network_without_values() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ModelError) as caught:
+        capture(module.to("meta"), (3,))
+    assert (caught.value.message, caught.value.hint) == (
+        "0.weight is on the meta device: it has no values",
+        "load the weights first",
     )

@@ -11,6 +11,7 @@ from cli.conftest import DIGITS
 
 TABLE = """\
  group              units  members  MACs    parameters  locked because
+ blocks             3      0        61.7 %  80.0 %
  halve.plain.0      32     18       34.9 %  45.2 %
  stem.0             32     18       34.6 %  15.4 %
  halve.pointwise.0  32     18       31.5 %  40.9 %
@@ -19,7 +20,7 @@ TABLE = """\
  fine.first.0       32     6        29.9 %  9.7 %
  head.0             96     6        2.6 %   3.9 %
  classify           10     2                            the network's output (output)
-input 1x8x8: 3.83 M MACs, 185 k parameters; 1 of 8 groups locked
+input 1x8x8: 3.83 M MACs, 185 k parameters; 1 of 9 groups locked
 with one unit left in every free group: 3.23 k MACs, 166 parameters
 """
 
