@@ -138,9 +138,9 @@ _SPATIAL = (
     "_upsample_nearest_exact2d.vec max_unpool2d.default"
 ).split()
 _EXTREMES = (
-    "amax.default amin.default var.correction var.dim std.correction std.dim var_mean.correction max.dim "
-    "min.dim max.default min.default prod.dim_int argmax.default argmin.default logsumexp.default all.dim "
-    "any.dim median.dim"
+    "amax.default amin.default var.correction var.dim std.correction std.dim var_mean.correction "
+    "var_mean.dim std_mean.correction std_mean.dim max.dim min.dim max.default min.default prod.dim_int "
+    "argmax.default argmin.default logsumexp.default all.dim any.dim median.dim"
 ).split()
 _ALONG = "cumsum.default cumprod.default sort.default sort.stable argsort.default topk.default".split()
 
