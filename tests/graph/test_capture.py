@@ -5,15 +5,17 @@ from __future__ import annotations
 import copy
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from zoo import SITUATIONS, Net, conv_bn
 
 from edgeprune.core.errors import ModelError
-from edgeprune.graph.capture import Program, capture, from_exported
+from edgeprune.graph.capture import Input, Program, capture, from_exported
 from edgeprune.graph.nodes import source_of
 
 
@@ -164,8 +166,45 @@ def test_a_batch_written_into_the_network_is_refused() -> None:
     assert message(Refuses(lambda x: x.view(2, 3, 64))).startswith("the network cannot be captured at ")
 
 
-def test_several_outputs_are_refused() -> None:
-    assert message(Refuses(lambda x: {"logits": x})) == "the network returns a dict, not one tensor"
+def test_an_answer_without_a_tensor_is_refused() -> None:
+    assert message(Refuses(lambda x: {"size": x.shape[1]})) == "the network returns a dict without any tensor"
+    assert message(Refuses(lambda x: None)) == "the network returns a NoneType without any tensor"
+
+
+@dataclass
+class Answer:
+    """What a network may answer with."""
+
+    logits: Tensor
+    more: list[Tensor]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda x: {"logits": x.mean((2, 3)), "features": x},
+        lambda x: (x.mean((2, 3)), x),
+        lambda x: [x, x.mean((2, 3)), x * 2],
+        lambda x: Answer(x.mean((2, 3)), [x, 2 * x]),
+        lambda x: {"nested": ({"deep": x}, [x + 1])},
+        lambda x: (x, None, x.sum(1)),
+    ],
+)
+def test_answers_of_any_structure_keep_it(told: Callable[[Tensor], object], tmp_path: Path) -> None:
+    module = Refuses(told)
+    program = capture(module, (3, 8, 8))
+    examples = program.examples(4)
+    expected = [one for one in tree_leaves(module(*examples)) if isinstance(one, Tensor)]
+
+    assert program.outputs == len(expected)
+    for found, wanted in zip(program.answers(examples), expected, strict=True):
+        assert torch.equal(found, wanted)
+    answer = program.module(*examples)
+    assert type(answer) is type(module(*examples))
+    program.save(tmp_path / "net.pt2")
+    again = from_exported(torch.export.load(tmp_path / "net.pt2"))
+    for found, wanted in zip(again.answers(examples), expected, strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_an_output_without_a_batch_is_refused() -> None:
@@ -174,15 +213,113 @@ def test_an_output_without_a_batch_is_refused() -> None:
     )
 
 
-def test_several_inputs_are_refused() -> None:
-    class Two(nn.Module):
-        def forward(self, x: Tensor, y: Tensor) -> Tensor:
-            return x + y
+class Two(nn.Module):
+    """Words and an image."""
 
-    exported = torch.export.export(Two(), (torch.zeros(2, 3), torch.zeros(2, 3)))
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.image, self.head = nn.Embedding(7, 4), nn.Conv2d(3, 4, 1), nn.Linear(4, 2)
+
+    def forward(self, words: Tensor, image: Tensor) -> Tensor:
+        return self.head(self.words(words).sum(1) + self.image(image).mean((2, 3)))
+
+
+INPUTS = (Input((5,), torch.int64, 7), Input((3, 8, 8)))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+def test_several_inputs_share_their_batch(batch: int) -> None:
+    module = Two()
+    program = capture(module, INPUTS)
+    words, image = program.examples(batch)
+
+    assert (words.shape, words.dtype) == ((batch, 5), torch.int64)
+    assert (image.shape, image.dtype) == ((batch, 3, 8, 8), torch.float32)
+    with torch.no_grad():
+        torch.testing.assert_close(program.answers([words, image]), [module(words, image)])
+    assert program.inputs == INPUTS
+    assert program.input_size == (5,)
+
+
+def test_an_archive_with_several_inputs_knows_them(tmp_path: Path) -> None:
+    program = capture(Two(), INPUTS)
+    program.save(tmp_path / "net.pt2")
+
+    loaded = from_exported(torch.export.load(tmp_path / "net.pt2"))
+
+    # As many different integers as the table has entries.
+    assert loaded.inputs == INPUTS
+    assert torch.equal(*(one.answers(program.examples(3))[0] for one in (loaded, program)))
+    assert loaded.fingerprint() == program.fingerprint()
+
+
+def test_inputs_by_keyword_are_inputs_like_others() -> None:
+    module = Two()
+    batch = torch.export.Dim("batch", min=1)
+    examples = {"words": torch.zeros(5, 5, dtype=torch.int64), "image": torch.zeros(5, 3, 8, 8)}
+    exported = torch.export.export(
+        module, (), kwargs=examples, dynamic_shapes={"words": {0: batch}, "image": {0: batch}}
+    )
+    program = from_exported(exported)
+    words, image = program.examples(2)
+
+    torch.testing.assert_close(program.answers([words, image]), [module(words, image).detach()])
+    torch.testing.assert_close(program.module(words=words, image=image), module(words, image))
+
+
+def test_a_fixed_batch_of_several_inputs_is_freed() -> None:
+    module = Two()
+    exported = torch.export.export(module, (torch.zeros(2, 5, dtype=torch.int64), torch.zeros(2, 3, 8, 8)))
+    program = from_exported(exported)
+
+    examples = program.examples(6)
+    torch.testing.assert_close(program.answers(examples), [module(*examples).detach()])
+
+
+def test_integers_stay_below_their_limit_and_follow_their_seed() -> None:
+    one = Input((50,), torch.int64, 3)
+
+    assert set(one.example(4, 0, torch.float64).unique().tolist()) == {0, 1, 2}
+    assert torch.equal(one.example(4, 1, torch.float32), one.example(4, 1, torch.float64))
+    assert not torch.equal(one.example(4, 1, torch.float32), one.example(4, 2, torch.float32))
+
+
+def test_the_fingerprint_tells_inputs_apart() -> None:
+    def of(size: int) -> str:
+        inputs = (Input((3, size, size)), Input((3, 8, 8)))
+        return capture(
+            Net(lambda net, x, y: net.body(x).mean((2, 3)) + y.mean((2, 3)), body=nn.Conv2d(3, 3, 1)), inputs
+        ).fingerprint()
+
+    assert of(8) == of(8)
+    assert of(8) != of(9)
+
+
+def test_shapes_that_do_not_fit_are_listed_in_the_order_of_the_arguments() -> None:
     with pytest.raises(ModelError) as caught:
-        from_exported(exported)
-    assert caught.value.message == "the network takes 2 inputs of shapes [(2, 3), (2, 3)]"
+        capture(Two(), (Input((5,), torch.int64, 7), Input((4, 8, 8))))
+    assert caught.value.message.startswith("the network refuses inputs of shape 5, 4x8x8 at ")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_refused_by_name(dtype: torch.dtype) -> None:
+    module = small()
+    module[2].to(dtype)
+
+    assert message(module) == f"2.weight is {str(dtype).removeprefix('torch.')}"
+
+
+def test_a_buffer_in_half_precision_is_refused_too() -> None:
+    net = Net(lambda net, x: x * net.scale, scale=torch.ones(3, 1, 1, dtype=torch.bfloat16))
+
+    assert message(net) == "scale is bfloat16"
+
+
+def test_tensors_without_values_are_refused() -> None:
+    with torch.device("meta"):
+        module = small()
+
+    assert message(module) == "0.0.weight is on the meta device: it has no values"
 
 
 def test_randomness_in_the_forward_is_refused() -> None:
