@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeprune.pipeline import compress as compress
+    from edgeprune.pipeline import explain as explain
     from edgeprune.pipeline import inspect as inspect
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compress", "inspect"]
+__all__ = ["__version__", "compress", "explain", "inspect"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the pipeline only when it is first used: torch alone takes two seconds."""
-    if name in {"compress", "inspect"}:
+    if name in {"compress", "explain", "inspect"}:
         from edgeprune import pipeline
 
         return getattr(pipeline, name)

@@ -27,6 +27,7 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.plan import Plan
     from edgeprune.core.profiling import Profiling
@@ -37,6 +38,7 @@ def _documents() -> dict[str, type[Document]]:
 
     return {
         "comparison": Comparison,
+        "explanation": Explanation,
         "inspection": Inspection,
         "plan": Plan,
         "profile": Profiling,
