@@ -86,7 +86,7 @@ def compress(desk: Path, out: str, *, progress: Heard | None = None, **options: 
     options = {"data": f"{desk}/data.py:patterns", "formats": ("onnx",), "target": ELSEWHERE, **options}
     return edgeprune.compress(
         NETWORK.build(),
-        input=NETWORK.input_size,
+        input=NETWORK.inputs,
         out=desk / out,
         progress=progress,
         **options,  # type: ignore[arg-type]

@@ -36,7 +36,7 @@ ELSEWHERE = Target(
 def tiny(situation: str = "residual_add") -> Program:
     """A fresh program: convolutions, batch norms, a residual sum, a linear layer."""
     chosen = SITUATIONS[situation]
-    return capture(chosen.build(), chosen.input_size)
+    return capture(chosen.build(), chosen.inputs)
 
 
 @cache

@@ -93,7 +93,7 @@ def _briefly(one: LayerExplanation) -> Iterator[str]:
     readers = [step for step in one.steps if step.does in {"read", "sum", "end"}]
     if readers:
         more = f" and {len(readers) - _NAMES} more" if len(readers) > _NAMES else ""
-        yield f"  read by {', '.join(_operator(step) for step in readers[:_NAMES])}{more}"
+        yield f"  read by {', '.join(_operators([step]) for step in readers[:_NAMES])}{more}"
 
 
 def _title(one: LayerExplanation) -> str:
@@ -122,7 +122,8 @@ def _alike(step: Step) -> object:
 
 
 def _line(steps: Sequence[Step], *, all: bool) -> str:
-    operators = ", ".join(dict.fromkeys(_operator(step) for step in steps))
+    places = groupby(steps, lambda step: (step.layer, step.source))
+    operators = ", ".join(_operators(list(there)) for _, there in places)
     first = steps[0]
     others = _listed(first.others, all=all) if first.others else "channels named above"
     tail = {
@@ -136,9 +137,11 @@ def _line(steps: Sequence[Step], *, all: bool) -> str:
     return f"  {first.does:<4}  {operators}{tail}"
 
 
-def _operator(step: Step) -> str:
-    place = ", ".join(part for part in (step.layer, step.source) if part)
-    return f"{format_operator(step.operator)}{f' ({place})' if place else ''}"
+def _operators(steps: Sequence[Step]) -> str:
+    """Operators of one module and line: relu, add (layer4.0, resnet.py:103)."""
+    names = ", ".join(dict.fromkeys(format_operator(step.operator) for step in steps))
+    place = ", ".join(part for part in (steps[0].layer, steps[0].source) if part)
+    return f"{names} ({place})" if place else names
 
 
 def _removal(member: Membership, *, all: bool) -> str:

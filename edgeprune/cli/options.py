@@ -25,7 +25,8 @@ Inputs = Annotated[
 AllowInexact = Annotated[
     list[str] | None,
     typer.Option(
-        help="Cut under this operator although exactness does not hold there, repeatable: layer_norm, group_norm."
+        help="Cut under this operator although exactness does not hold there: layer_norm, group_norm; "
+        "repeatable."
     ),
 ]
 AnyModel = Annotated[

@@ -90,6 +90,7 @@ def _groups(layer: LayerRow, groups: dict[str, GroupRow]) -> str:
     words = [units] if own else []
     if others:
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        words.append(f"with {others[0]}{more}")
-    note = next((note for row in rows if (note := render.group_note([row]))), "")
+        locked = " (locked)" if groups[others[0]].locked else ""
+        words.append(f"with {others[0]}{locked}{more}")
+    note = next((note for row in own if (note := render.group_note([row]))), "")
     return f", {', '.join(words)}{f'; {note}' if note else ''}"

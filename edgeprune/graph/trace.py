@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.fx import Node
 
@@ -35,14 +36,11 @@ class Layer:
     tensors: tuple[str, ...]
     made: tuple[_Place, ...]
     """Parameter axes whose indices are channels it makes, or filters or scales."""
+    makes: int
+    """Channels it makes, filters or scales; 0 where they cannot be followed."""
     consumptions: tuple[Consumption, ...]
     matrix: bool
     """Whether it has a parameter of two or more axes, so that it is more than a norm or a scale."""
-
-    @property
-    def makes(self) -> int:
-        """Channels it makes; 0 where it makes none."""
-        return _size(self, self.made[0]) if self.made else 0
 
     @property
     def reads(self) -> int:
@@ -111,7 +109,7 @@ class Tracer:
         """The layers that make what it reads, or works on."""
         read = [one.source for one in layer.consumptions]
         for node in [] if read else self._operators(layer):
-            read += [value for value in node.all_input_nodes if not _is_made_of_constants(value)]
+            read += _activations(node)
         return tuple(dict.fromkeys(path for one in read for path in self._made_by(one)))
 
     def branches(self, layer: Layer) -> list[str]:
@@ -147,7 +145,7 @@ class Tracer:
                 if read == "read":
                     continue
             if not self._carries(node, carried):
-                if read is None:
+                if read is None and not _asks_for_shape(node):
                     yield Step("end", node)
                 continue
             moving.add(node)
@@ -155,11 +153,7 @@ class Tracer:
                 yield self._passing(node, moving, known, carried)
 
     def _passing(self, node: Node, moving: set[Node], known: set[str], carried: NDArray[np.bool_]) -> Step:
-        others = [
-            value
-            for value in node.all_input_nodes
-            if value not in moving and not _is_made_of_constants(value)
-        ]
+        others = [value for value in _activations(node) if value not in moving]
         makers = dict.fromkeys(path for one in others for path in self._made_by(one))
         fresh = tuple(path for path in makers if path not in known)
         known.update(makers)
@@ -224,7 +218,7 @@ class Tracer:
     def _makers_of(self, node: Node) -> tuple[str, ...]:
         if node.op == "placeholder":
             return (INPUT,)
-        if node.op == "get_attr":
+        if node.op == "get_attr" or _asks_for_shape(node):
             return ()
         own = [
             _path(str(value.target))
@@ -233,7 +227,7 @@ class Tracer:
         ]
         if own:
             return tuple(dict.fromkeys(own))
-        found = (path for value in node.all_input_nodes for path in self._makers[value])
+        found = (path for value in _activations(node) for path in self._makers[value])
         return tuple(dict.fromkeys(found))
 
     def _is_produced(self, tensor: str) -> bool:
@@ -241,6 +235,11 @@ class Tracer:
             self._roles.get((tensor, axis)) == "producer"
             for axis in range(len(self._coupling.tensors.get(tensor, ())))
         )
+
+    def _labels(self, place: _Place) -> NDArray[np.int64]:
+        labels = self._coupling.tensors[place[0]][place[1]]
+        assert labels is not None, "an axis with a role is labelled"
+        return labels
 
     def _owners(self, places: Iterable[_Place]) -> list[Group]:
         found = {group.id: group for place in places for group in self._groups.get(place, ())}
@@ -267,6 +266,7 @@ class Tracer:
             node=next(iter(first.users)),
             tensors=names,
             made=tuple(made or attached),
+            makes=next((len(self._labels(place)) for place in made or attached), 0),
             consumptions=tuple(one for one in self._coupling.consumptions if one.tensor in names),
             matrix=any(len(self._coupling.tensors[name]) > 1 for name in names),
         )
@@ -277,10 +277,19 @@ def _path(tensor: str) -> str:
     return tensor.rpartition(".")[0] or tensor
 
 
-def _size(layer: Layer, place: _Place) -> int:
-    name, axis = place
-    node = next(node for node in layer.node.graph.nodes if node.op == "get_attr" and str(node.target) == name)
-    return shape_of(node)[axis] or 0
+def _activations(node: Node) -> list[Node]:
+    """The operands that depend on the network's input, sizes left out."""
+    return [
+        value
+        for value in node.all_input_nodes
+        if not isinstance(value.meta.get("val"), torch.SymInt) and not _is_made_of_constants(value)
+    ]
+
+
+def _asks_for_shape(node: Node) -> bool:
+    """Whether an operator reads the shape of its operand and no value."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.SymInt) or operator_name(node).startswith("aten.new_")
 
 
 def _is_made_of_constants(node: Node) -> bool:
