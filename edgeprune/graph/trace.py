@@ -137,13 +137,14 @@ class Tracer:
         moving, known = set(self._operators(layer)), {layer.path}
         for node in self._coupling.program.graph.nodes:
             arriving = [value for value in node.all_input_nodes if value in moving]
-            if node in moving or not arriving:
+            if not arriving:
                 continue
             read = self._does_read(node, arriving, carried)
             if read is not None:
                 yield Step(read, node)
-                if read == "read":
-                    continue
+            # A layer that is used twice may read its own channels.
+            if read == "read" or node in moving:
+                continue
             if not self._carries(node, carried):
                 if read is None and not _asks_for_shape(node):
                     yield Step("end", node)
