@@ -71,17 +71,16 @@ def _print(document: Explanation, *, all: bool) -> None:
 def _at_length(one: LayerExplanation, *, all: bool) -> Iterator[str]:
     yield _title(one)
     if one.sources:
-        groups = f", group {_listed(one.reads_groups, all=all)}" if one.reads_groups else ""
-        yield f"its input comes from {_listed(one.sources, all=all)}{groups}"
+        yield f"its input comes from {_listed(one.sources, all=all)}"
     for member in one.groups:
-        yield _membership(member)
+        yield from _membership(member)
     lines = [_line(list(steps), all=all) for _, steps in groupby(one.steps, _alike)]
     shown = lines if all else lines[:_LINES]
     yield from shown
     if len(shown) < len(lines):
         yield f"  ... and {len(lines) - len(shown)} more lines, which --all shows"
     for member in one.groups:
-        yield _removal(member, all=all)
+        yield from _removal(member, all=all)
     for name in one.branches:
         yield f"it goes altogether where the residual branch {name} is cut (group blocks)"
 
@@ -89,7 +88,7 @@ def _at_length(one: LayerExplanation, *, all: bool) -> Iterator[str]:
 def _briefly(one: LayerExplanation) -> Iterator[str]:
     yield _title(one)
     for member in one.groups:
-        yield f"  {_membership(member)}"
+        yield from (f"  {line}" for line in _membership(member))
     readers = [step for step in one.steps if step.does in {"read", "sum", "end"}]
     if readers:
         more = f" and {len(readers) - _NAMES} more" if len(readers) > _NAMES else ""
@@ -103,27 +102,25 @@ def _title(one: LayerExplanation) -> str:
     return f"{layer.path}: {format_operator(layer.operator)}{f' {width}' if width else ''}{source}"
 
 
-def _membership(member: Membership) -> str:
+def _membership(member: Membership) -> Iterator[str]:
     from edgeprune.cli import render
 
     unit = {"channels": "channels", "width": "dimensions of every head"}.get(member.kind, member.kind)
-    state = "may be cut"
-    if member.inexact:
-        state = f"may be cut, not exactly under {' and '.join(member.inexact)}"
-    if member.locked:
-        hint = f"; {member.locked.hint}" if member.locked.hint else ""
-        state = f"locked: {render.lock_words([member.locked])}{hint}"
-    return f"group {member.group}: {member.units} {unit}, {state}"
+    lock = member.locked
+    state = f"not exact under {' and '.join(member.inexact)}" if member.inexact else "may be cut"
+    yield f"group {member.group}: {member.units} {unit}, {'locked' if lock else state}"
+    if lock:
+        yield f"  {render.lock_words([lock])}"
+    if lock and lock.hint:
+        yield f"  {lock.hint}"
 
 
 def _alike(step: Step) -> object:
-    """Passing operators share a line; every other step has its own."""
-    return step.does if step.does == "pass" else id(step)
+    """Passing operators of one module and line share a line; every other step has its own."""
+    return (step.layer, step.source) if step.does == "pass" else id(step)
 
 
 def _line(steps: Sequence[Step], *, all: bool) -> str:
-    places = groupby(steps, lambda step: (step.layer, step.source))
-    operators = ", ".join(_operators(list(there)) for _, there in places)
     first = steps[0]
     others = _listed(first.others, all=all) if first.others else "channels named above"
     tail = {
@@ -134,7 +131,7 @@ def _line(steps: Sequence[Step], *, all: bool) -> str:
         "sum": ": a cut one counts as zero",
         "end": "",
     }[first.does]
-    return f"  {first.does:<4}  {operators}{tail}"
+    return f"  {first.does:<4}  {_operators(steps)}{tail}"
 
 
 def _operators(steps: Sequence[Step]) -> str:
@@ -144,13 +141,10 @@ def _operators(steps: Sequence[Step]) -> str:
     return f"{names} ({place})" if place else names
 
 
-def _removal(member: Membership, *, all: bool) -> str:
-    parts = [f"{name} {count}" for name, count in member.parameters.items()]
+def _removal(member: Membership, *, all: bool) -> Iterator[str]:
     total = sum(member.parameters.values())
-    return (
-        f"one unit of {member.group}: {format_count(member.macs)} MACs, {format_count(total)} parameters "
-        f"({_listed(parts, all=all)})"
-    )
+    yield f"one unit of {member.group}: {format_count(member.macs)} MACs, {format_count(total)} parameters"
+    yield f"  {_listed([f'{name} {count}' for name, count in member.parameters.items()], all=all)}"
 
 
 def _listed(names: Sequence[str], *, all: bool) -> str:

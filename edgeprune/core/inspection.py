@@ -65,7 +65,7 @@ class Ceiling(Document):
 class Inspection(Document):
     """`edgeprune inspect`."""
 
-    kind: Literal["inspection/2"] = "inspection/2"
+    kind: Literal["inspection/1"] = "inspection/1"
     graph: str
     inputs: tuple[InputSize, ...]
     cost: Cost
