@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from command import Here
+from command import ROOT, Here
 
 from cli.conftest import DIGITS
 
@@ -73,6 +73,11 @@ it goes altogether where the residual branch blocks.1 is cut (group blocks)
 def test_the_first_layer_of_the_embedded_example(here: Here) -> None:
     answer = here("explain", DIGITS, "stem.0")
     assert (answer.code, answer.out, answer.err) == (0, STEM, "")
+
+
+def test_the_readme_shows_it_as_it_is_printed(here: Here) -> None:
+    shown = here("explain", DIGITS, "coarse1.first.0").out
+    assert f"```text\n{shown}```" in (ROOT / "README.md").read_text()
 
 
 def test_a_lock_and_a_branch_are_told_without_weights(here: Here, normed: list[str]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from command import Here
+from command import ROOT, Here
 
 from cli.conftest import DIGITS
 
@@ -101,6 +101,10 @@ with one unit left in every free group: 124 MACs, 47 parameters
 def test_the_groups_of_the_embedded_example(here: Here) -> None:
     answer = here("inspect", DIGITS)
     assert (answer.code, answer.text, answer.err) == (0, TABLE, "")
+
+
+def test_the_readme_shows_it_as_it_is_printed() -> None:
+    assert f"```text\n{TABLE}```" in (ROOT / "README.md").read_text()
 
 
 def test_json_fits_the_published_schema(here: Here) -> None:
