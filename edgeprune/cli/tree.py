@@ -84,7 +84,7 @@ def _groups(layer: LayerRow, groups: dict[str, GroupRow]) -> str:
     rows = [groups[name] for name in layer.groups]
     if not rows:
         return ""
-    own = [row for row in rows if row.id.partition("/")[0].partition("#")[0] == layer.path]
+    own = [row for row in rows if _home(row) == layer.path]
     others = [row.id for row in rows if row not in own]
     units = ", ".join(f"{row.units} {row.kind}" for row in own)
     words = [units] if own else []
@@ -94,3 +94,9 @@ def _groups(layer: LayerRow, groups: dict[str, GroupRow]) -> str:
         words.append(f"with {others[0]}{locked}{more}")
     note = next((note for row in own if (note := render.group_note([row]))), "")
     return f", {', '.join(words)}{f'; {note}' if note else ''}"
+
+
+def _home(row: GroupRow) -> str:
+    """The layer a group is named after; a parameter that is no `weight` gives its full name."""
+    name = row.id.partition("/")[0].partition("#")[0]
+    return name.rpartition(".")[0] or name if name in row.members else name

@@ -110,7 +110,8 @@ class Tracer:
         read = [one.source for one in layer.consumptions]
         for node in [] if read else self._operators(layer):
             read += _activations(node)
-        return tuple(dict.fromkeys(path for one in read for path in self._made_by(one)))
+        found = {path for one in read for path in self._made_by(one)}
+        return tuple(path for path in (INPUT, *self.layers) if path in found)
 
     def branches(self, layer: Layer) -> list[str]:
         """Names of the removable residual branches it lies in."""

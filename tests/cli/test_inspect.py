@@ -24,6 +24,18 @@ class Net(nn.Module):
         return self.head(self.table(words).mean(1) + self.image(image))
 """
 
+ATTENTION = """\
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x):
+        return self.attend(x, x, x, need_weights=False)[0]
+"""
 TABLE = """\
  group              kind      units  members  MACs    parameters
  stem.0             channels  32     18       34.6 %  15.4 %
@@ -98,6 +110,12 @@ with one unit left in every free group: 124 MACs, 47 parameters
 """
 
 
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def test_the_groups_of_the_embedded_example(here: Here) -> None:
     answer = here("inspect", DIGITS)
     assert (answer.code, answer.text, answer.err) == (0, TABLE, "")
@@ -146,6 +164,12 @@ def test_all_gives_every_locked_group_and_every_sibling_a_line_of_its_own(
     assert tree.count("up: linear 12 -> 32, 32 channels") == 2
 
 
+def test_heads_are_told_at_the_layer_that_makes_them(here: Here, desk: Path) -> None:
+    (desk / "net.py").write_text(ATTENTION)
+    tree = here("inspect", "--arch", "net.py:Net", "--input", "6x16", "--tree").text
+    assert "attend: linear 16 -> 48, 2 heads, 8 width\n" in tree
+
+
 def test_what_an_allowed_operator_frees_is_marked(here: Here, normed: list[str]) -> None:
     answer = here("inspect", *normed, "--allow-inexact", "layer_norm")
     assert (answer.code, answer.text, answer.err) == (0, ALLOWED, "")
@@ -159,9 +183,8 @@ def test_an_operator_that_cannot_be_allowed(here: Here, normed: list[str]) -> No
     )
 
 
-def test_several_inputs_and_integers(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "net.py").write_text(WORDS_AND_IMAGE)
-    monkeypatch.chdir(tmp_path)
+def test_several_inputs_and_integers(here: Here, desk: Path) -> None:
+    (desk / "net.py").write_text(WORDS_AND_IMAGE)
     answer = here("inspect", "--arch", "net.py:Net", "--input", "5:int<11", "--input", "12")
     assert answer.code == 0
     assert "input 5:int<11 and 12: " in answer.text
