@@ -9,17 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeprune.core.plan import Plan as Plan
+    from edgeprune.pipeline import apply as apply
     from edgeprune.pipeline import compress as compress
     from edgeprune.pipeline import explain as explain
+    from edgeprune.pipeline import give_back as give_back
     from edgeprune.pipeline import inspect as inspect
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compress", "explain", "inspect"]
+__all__ = ["Plan", "__version__", "apply", "compress", "explain", "give_back", "inspect"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the pipeline only when it is first used: torch alone takes two seconds."""
-    if name in {"compress", "explain", "inspect"}:
+    if name == "Plan":
+        from edgeprune.core.plan import Plan
+
+        return Plan
+    if name in {"apply", "compress", "explain", "give_back", "inspect"}:
         from edgeprune import pipeline
 
         return getattr(pipeline, name)

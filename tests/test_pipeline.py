@@ -242,6 +242,9 @@ def test_a_normed_stream_stays_whole_unless_its_norm_is_allowed(desk: Path) -> N
     assert freed.proof.relative_error < 1e-9
     assert freed.failures() == []
     assert shrunk(desk / "freed").tensors()["embed.weight"].shape[0] < 16
+    again = edgeprune.apply(desk / "freed", normed.build(), out=desk / "again.pt2")
+    assert again.proof.inexact == freed.proof.inexact
+    assert_same_network(shrunk(desk / "freed"), load(desk / "again.pt2", arch=None, input_size=None))
     with pytest.raises(StorageError, match=r"holds another run \(different: allow_inexact\)"):
         edgeprune.compress(
             normed.build(),

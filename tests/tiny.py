@@ -10,14 +10,19 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 from zoo import IMAGE, SITUATIONS
 
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.plan import Cut, Plan
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.samples import Samples, Split
 from edgeprune.core.target import Channels, Host, Target
 from edgeprune.graph.capture import Program, capture
+from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.surgery import shrink
 from edgeprune.stages.export import export
 from edgeprune.stages.quantize import quantize
 
@@ -43,6 +48,33 @@ def tiny(situation: str = "residual_add") -> Program:
 def tiny_coupling() -> Coupling:
     """Its groups: `stem.0` (16 units, the residual stream) and `body.0` (12 units) are free."""
     return couple(tiny())
+
+
+@cache
+def coupled(situation: str) -> Coupling:
+    """The groups of any situation of the zoo."""
+    return SITUATIONS[situation].coupling()
+
+
+def halved(situation: str = "residual_add") -> tuple[nn.Module, Program, Plan]:
+    """A fresh module, its program after a plan that keeps every second unit, and the plan."""
+    coupling = coupled(situation)
+    cuts = tuple(
+        Cut(group=group.id, units=group.units, kept=tuple(range(1, group.units, 2)))
+        for group in coupling.free()
+    )
+    plan = Plan(
+        graph=coupling.program.fingerprint(),
+        input=coupling.program.input_size,
+        criterion="hand",
+        budget="half of everything",
+        seed=0,
+        before=count(coupling),
+        after=count(coupling, coupling.narrowed(cuts)),
+        cuts=cuts,
+        tensors=narrowings(coupling, cuts),
+    )
+    return SITUATIONS[situation].build(), shrink(coupling, cuts), plan
 
 
 def a_split(images: int, *, seed: int = 0, size: tuple[int, ...] = IMAGE, offset: float = 0.0) -> Split:

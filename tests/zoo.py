@@ -35,6 +35,12 @@ class Situation:
     allow: tuple[str, ...] = ()
     """Inexact operators under which cuts are allowed."""
 
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """Sizes of the first input."""
+        first = self.inputs[0]
+        return first.size if isinstance(first, Input) else self.inputs  # type: ignore[return-value]
+
     def coupling(self) -> Coupling:
         """The captured network, coupled."""
         return couple(capture(self.build(), self.inputs), self.allow)
@@ -1002,7 +1008,7 @@ def relative_positions() -> nn.Module:
     )
 
 
-@situation(free={"stem.0": 8, "body": 12})
+@situation(free={"stem.0": 8, "body.weight_folded": 12})
 def weight_standardisation() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         weight = net.body.weight

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import edgeprune
-from edgeprune.cli import compare, compress, explain, inspect, profile, schema, setup, targets
+from edgeprune.cli import compare, compress, explain, inspect, plans, profile, schema, setup, targets
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
 
@@ -29,6 +29,8 @@ app.command()(inspect.inspect)
 app.command()(explain.explain)
 app.command()(profile.profile)
 app.command()(compare.compare)
+app.command()(plans.apply)
+app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")

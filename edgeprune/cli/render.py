@@ -9,13 +9,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Column, Table
 
+from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
-from edgeprune.core.plan import Cost
+from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
 from edgeprune.core.report import Baseline, DeliveredArtifact, Latency, Quality, Report
 from edgeprune.core.target import Target
-from edgeprune.core.units import format_bytes, format_count, format_operator, format_seconds
+from edgeprune.core.units import (
+    format_bytes,
+    format_count,
+    format_operator,
+    format_ranges,
+    format_seconds,
+)
 
 
 def report(document: Report, *, folder: Path) -> None:
@@ -151,6 +158,48 @@ def comparison(document: Comparison) -> None:
     for side, names in ((document.before, document.only_before), (document.after, document.only_after)):
         if names:
             out.print(f"only in {side}: {', '.join(names)}")
+
+
+def application(document: Application) -> None:
+    """A plan that was carried out."""
+    out, proof, plan = console(), document.proof, document.plan
+    out.print(f"[bold]{document.model}[/]: {_saving(plan.before, plan.after)}")
+    out.print(
+        f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
+        f"(relative, {proof.precision}); {len(plan.cuts)} groups cut"
+    )
+    for file in document.files:
+        out.print(file)
+
+
+def difference(document: PlanDifference) -> None:
+    """Two plans, group by group."""
+    out, sides = console(), (document.first, document.second)
+    table = Table("group", "units", "first keeps", "second keeps", "only first", "only second", box=None)
+    for row in document.groups:
+        table.add_row(
+            row.group,
+            str(row.units),
+            str(row.kept_first),
+            str(row.kept_second),
+            format_ranges(row.only_first),
+            format_ranges(row.only_second),
+        )
+    out.print(table if document.groups else "the two plans cut alike")
+    for title, side in zip(("first", "second"), sides, strict=True):
+        out.print(
+            f"{title}: {side.name} ({side.criterion}, {side.budget}): {_saving(side.before, side.after)}"
+        )
+    for title, names in (("first", document.only_first), ("second", document.only_second)):
+        if names:
+            out.print(f"cut by the {title} only: {', '.join(names)}")
+
+
+def _saving(before: Cost, after: Cost) -> str:
+    return (
+        f"{format_count(before.macs)} -> {format_count(after.macs)} MACs, "
+        f"{format_count(before.parameters)} -> {format_count(after.parameters)} parameters"
+    )
 
 
 def target(document: Target) -> None:

@@ -26,10 +26,11 @@ def schema(
 
 
 def _documents() -> dict[str, type[Document]]:
+    from edgeprune.core.application import Application
     from edgeprune.core.comparison import Comparison
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
-    from edgeprune.core.plan import Plan
+    from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
     from edgeprune.core.report import Report
@@ -37,10 +38,12 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.target import Target
 
     return {
+        "application": Application,
         "comparison": Comparison,
         "explanation": Explanation,
         "inspection": Inspection,
         "plan": Plan,
+        "plan-difference": PlanDifference,
         "profile": Profiling,
         "recipe": Recipe,
         "report": Report,

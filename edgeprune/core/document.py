@@ -38,9 +38,9 @@ class Document(BaseModel):
             raise DocumentError(_faults(cls, error, source)) from error
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path | str) -> Self:
         """Read a document from a `.toml` or `.json` file."""
-        return cls.parse(read_mapping(path), source=str(path))
+        return cls.parse(read_mapping(Path(path)), source=str(path))
 
     def to_json(self) -> str:
         """The document as indented JSON, lists of numbers on one line each."""

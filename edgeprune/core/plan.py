@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from edgeprune.core.document import Document
+from edgeprune.core.document import Document, read_mapping
+from edgeprune.core.errors import DocumentError, RequestError
+from edgeprune.core.narrowing import Narrowing
+from edgeprune.core.optimizer import narrow_optimizer
+from edgeprune.core.state import narrow_state, restore_state
+
+PLAN = "plan.json"
+"""The plan in a run folder."""
 
 
 class Cost(Document):
@@ -25,10 +35,12 @@ class Cut(Document):
 
     group: str
     units: int = Field(gt=0, description="units the group has before the cut")
-    kept: tuple[int, ...] = Field(min_length=1)
+    kept: tuple[int, ...] = Field(json_schema_extra={"minItems": 1})
 
     @model_validator(mode="after")
     def _kept_units_exist(self) -> Cut:
+        if not self.kept:
+            raise ValueError(f"group '{self.group}' keeps nothing; at least one unit must stay")
         if list(self.kept) != sorted(set(self.kept)):
             raise ValueError("kept must be ascending, each unit once")
         if self.kept[0] < 0 or self.kept[-1] >= self.units:
@@ -43,16 +55,223 @@ class Cut(Document):
 
 
 class Plan(Document):
-    """A decision that can be read, compared, edited and replayed; nothing is touched by making it."""
+    """A decision that can be read, compared, edited and replayed; nothing is touched by making it.
+
+    `cuts` is the decision. `tensors` follows from it and the graph: with it, states are narrowed without
+    the network. Whoever edits `cuts` by hand deletes `tensors`; carrying the plan out works them out again.
+    """
 
     kind: Literal["plan/1"] = "plan/1"
     graph: str = Field(description="fingerprint of the captured graph this plan belongs to")
+    input: tuple[int, ...] = Field(
+        default=(), description="size of one input the graph was captured with, without the batch"
+    )
     criterion: str
     budget: str = Field(description="the request this plan answers, in words")
     seed: int
     before: Cost
     after: Cost = Field(description="predicted; a fresh count after surgery must equal it")
     cuts: tuple[Cut, ...]
+    allow_inexact: tuple[str, ...] = Field(
+        default=(), description="operators under which groups were free although exactness does not hold"
+    )
+    tensors: dict[str, Narrowing] = Field(
+        default_factory=dict, description="what stays of every tensor that the cuts make narrower"
+    )
+    dropped: tuple[str, ...] = Field(
+        default=(), description="tensors that vanish because the whole block they belong to goes"
+    )
     locked: dict[str, str] = Field(
         default_factory=dict, description="groups the proof refused, with the reason"
     )
+
+    @model_validator(mode="after")
+    def _each_thing_is_said_once(self) -> Plan:
+        counts = Counter(cut.group for cut in self.cuts)
+        twice = [group for group, times in counts.items() if times > 1]
+        if twice:
+            raise ValueError(f"cuts: group '{twice[0]}' is cut twice")
+        both = [name for name in self.dropped if name in self.tensors]
+        if both:
+            raise ValueError(f"dropped: '{both[0]}' is in tensors, too")
+        return self
+
+    def apply_to_state(self, state: Mapping[str, Any], *, prefix: str = "") -> dict[str, Any]:
+        """A narrow copy of a state dict of torch tensors or numpy arrays.
+
+        Tied entries stay tied; what the plan does not name is copied as it is.
+
+        Parameters
+        ----------
+        prefix : str
+            What stands before every name: "module." in the state of an EMA copy
+            (`torch.optim.swa_utils.AveragedModel`) or of a network wrapped for several devices.
+
+        Raises
+        ------
+        RequestError
+            A tensor of the plan is missing, or has another shape.
+        DocumentError
+            The plan was written by hand and never carried out.
+        """
+        return narrow_state(self._tensors(prefix), self._dropped(prefix), state)
+
+    def restore_state(
+        self, narrow_state: Mapping[str, Any], full_state: Mapping[str, Any], *, prefix: str = ""
+    ) -> dict[str, Any]:
+        """The inverse: narrow values in a copy of the full state, at the places they came from.
+
+        What was cut keeps the value of `full_state`.
+
+        Raises
+        ------
+        RequestError
+            A tensor is missing on either side, or has another shape.
+        DocumentError
+            The plan was written by hand and never carried out.
+        """
+        return restore_state(self._tensors(prefix), self._dropped(prefix), narrow_state, full_state)
+
+    def apply_to_optimizer(
+        self, state: Mapping[str, Any], parameter_names: Sequence[str] | None = None, *, prefix: str = ""
+    ) -> dict[str, Any]:
+        """A narrow copy of a torch optimiser's state dict, for the optimiser of the narrow network.
+
+        Momentum and moments are narrowed with their parameters, step counts and hyper-parameters stay.
+
+        Parameters
+        ----------
+        parameter_names : sequence of str, optional
+            The parameters in the optimiser's order, `[name for name, _ in module.named_parameters()]` as a
+            rule; not needed when the optimiser was built from `module.named_parameters()`.
+
+        Raises
+        ------
+        RequestError
+            The names do not match, or the state holds something of another shape than the parameter's.
+        DocumentError
+            The plan was written by hand and never carried out.
+        """
+        return narrow_optimizer(self._tensors(prefix), self._dropped(prefix), state, parameter_names)
+
+    def compare(self, other: Plan, *, names: tuple[str, str] = ("first", "second")) -> PlanDifference:
+        """What this plan and another one of the same graph cut differently.
+
+        Raises
+        ------
+        RequestError
+            They belong to different networks.
+        """
+        if self.graph != other.graph:
+            raise RequestError(
+                f"{names[0]} was made for graph {self.graph}, {names[1]} for {other.graph}",
+                hint="only plans of one network can be compared group by group",
+            )
+        return PlanDifference(
+            graph=self.graph,
+            first=self._side(names[0]),
+            second=other._side(names[1]),
+            groups=tuple(_differing(self, other, names)),
+            only_first=tuple(sorted(self._groups() - other._groups())),
+            only_second=tuple(sorted(other._groups() - self._groups())),
+        )
+
+    def _tensors(self, prefix: str) -> dict[str, Narrowing]:
+        if self.cuts and not self.tensors:
+            raise DocumentError(
+                "plan: says which units stay, but not what that means for each tensor",
+                hint="`edgeprune apply PLAN MODEL --json` prints the plan with its tensors",
+            )
+        return {prefix + name: one for name, one in self.tensors.items()}
+
+    def _dropped(self, prefix: str) -> list[str]:
+        return [prefix + name for name in self.dropped]
+
+    def _groups(self) -> set[str]:
+        return {cut.group for cut in self.cuts}
+
+    def _side(self, name: str) -> PlanSide:
+        return PlanSide(
+            name=name, criterion=self.criterion, budget=self.budget, before=self.before, after=self.after
+        )
+
+
+class PlanSide(Document):
+    """One of two plans."""
+
+    name: str
+    criterion: str
+    budget: str
+    before: Cost
+    after: Cost
+
+
+class GroupDifference(Document):
+    """A group that two plans cut differently."""
+
+    group: str
+    units: int
+    kept_first: int
+    kept_second: int
+    only_first: tuple[int, ...] = Field(description="units that only the first plan keeps")
+    only_second: tuple[int, ...] = Field(description="units that only the second plan keeps")
+
+
+class PlanDifference(Document):
+    """`edgeprune diff PLAN PLAN`."""
+
+    kind: Literal["plan-difference/1"] = "plan-difference/1"
+    graph: str
+    first: PlanSide
+    second: PlanSide
+    groups: tuple[GroupDifference, ...] = Field(description="what is cut alike is left out")
+    only_first: tuple[str, ...] = Field(description="groups that only the first plan cuts")
+    only_second: tuple[str, ...] = Field(description="groups that only the second plan cuts")
+
+
+def find_plan(path: Path) -> Plan:
+    """The plan in a file or run folder.
+
+    Raises
+    ------
+    DocumentError
+        There is none, it is another kind of document, or it has faults.
+    """
+    file = path / PLAN if path.is_dir() else path
+    hint = f"name a {PLAN}, or the run folder that holds one"
+    if not file.is_file():
+        raise DocumentError(f"{file}: no such file", hint=hint)
+    if file.suffix != ".json":
+        raise DocumentError(f"{file}: not a plan, which is a .json file", hint=hint)
+    data = read_mapping(file)
+    if data.get("kind") != Plan.model_fields["kind"].default:
+        kind = data.get("kind")
+        raise DocumentError(
+            f"{file}: not a plan{f' but a {kind}' if isinstance(kind, str) else ''}", hint=hint
+        )
+    return Plan.parse(data, source=str(file))
+
+
+def _differing(first: Plan, second: Plan, names: tuple[str, str]) -> Iterator[GroupDifference]:
+    ours, theirs = ({cut.group: cut for cut in plan.cuts} for plan in (first, second))
+    for group in dict.fromkeys([*ours, *theirs]):
+        units = {cut.units for cut in (ours.get(group), theirs.get(group)) if cut}
+        if len(units) > 1:
+            raise RequestError(
+                f"group '{group}' has {ours[group].units} units in {names[0]}, "
+                f"{theirs[group].units} in {names[1]}",
+                hint="one of the plans was edited by hand; `edgeprune inspect` lists the units",
+            )
+        (count,) = units
+        mine, other = (
+            set(side[group].kept) if group in side else set(range(count)) for side in (ours, theirs)
+        )
+        if mine != other:
+            yield GroupDifference(
+                group=group,
+                units=count,
+                kept_first=len(mine),
+                kept_second=len(other),
+                only_first=tuple(sorted(mine - other)),
+                only_second=tuple(sorted(other - mine)),
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from edgeprune.core.errors import RequestError
 
@@ -31,6 +32,18 @@ def parse_count(text: str, *, option: str) -> int:
     if count == 0:
         raise RequestError(f"{option} '{text}' is not a count", hint="write it like 60M, 1500k or 1234")
     return count
+
+
+def format_ranges(numbers: Sequence[int], *, limit: int = 6) -> str:
+    """Ascending numbers in short: (0, 1, 2, 5) -> '0-2 5'; beyond `limit` runs only how many there are."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    shown = " ".join("-".join(map(str, run)) for run in runs[:limit])
+    return shown if len(runs) <= limit else f"{shown} ... ({len(numbers)} in all)"
 
 
 def format_count(count: float) -> str:

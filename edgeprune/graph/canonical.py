@@ -137,12 +137,10 @@ def folded(module: GraphModule) -> GraphModule:
         weight = node.args[1] if operator_name(node) in _WEIGHTED else None
         if isinstance(weight, Node) and weight in constant and _is_mixed(weight):
             made.setdefault(weight, _layer_weight(node, weight))
+    read = [node for node in module.graph.nodes if node in constant and node.users]
     for weight, name in made.items():
         _store(module, weight, name)
-    if made:
-        module.graph.eliminate_dead_code()
-        drop_unread(module)
-        module.recompile()
+    erase_unread(module, read)
     return module
 
 
@@ -180,10 +178,9 @@ def _store(module: GraphModule, weight: Node, name: str) -> None:
         if not hasattr(parent, part):
             parent.add_module(part, nn.Module())
         parent = parent.get_submodule(part)
-    if isinstance(getattr(parent, leaf, None), nn.Module) or leaf in parent._buffers:
-        leaf = f"{leaf}_folded"
-        name = f"{owner}.{leaf}" if owner else leaf
-    parent._parameters.pop(leaf, None)
+    if hasattr(parent, leaf):
+        # The user's own tensor, from which the layer computes its weight: its name stays its own.
+        name, leaf = f"{name}_folded", f"{leaf}_folded"
     parent.register_parameter(leaf, nn.Parameter(value))
     with module.graph.inserting_before(weight):
         stored = module.graph.get_attr(name)
@@ -200,13 +197,18 @@ def _evaluate(module: GraphModule, node: Node) -> Any:
         return node.target(*args, **kwargs)
 
 
-def drop_unread(module: GraphModule) -> None:
-    """Parameters and buffers that no node reads any more."""
-    used = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-    for name in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
-        if name not in used:
-            owner, _, leaf = name.rpartition(".")
-            delattr(module.get_submodule(owner), leaf)
+def erase_unread(module: GraphModule, nodes: Sequence[Node]) -> None:
+    """Erase those of some nodes, given in graph order, that nobody reads, and the tensors behind them."""
+    names = set()
+    for node in reversed(nodes):
+        if not node.users:
+            names |= {str(node.target)} if node.op == "get_attr" else set()
+            module.graph.erase_node(node)
+    names -= {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    for name in names:
+        owner, _, leaf = name.rpartition(".")
+        delattr(module.get_submodule(owner), leaf)
+    module.recompile()
 
 
 _VIEWS = (

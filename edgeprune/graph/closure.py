@@ -18,8 +18,8 @@ from edgeprune.graph.flow import Product
 Classes = frozenset[int]
 _Place = tuple[int, int, int]
 """A product, one of its factors, an index of it."""
-_Cell = tuple[int, list[int], list[int]]
-"""A product, an index of its flat axis as one index for each factor, and the classes of these."""
+_Cell = tuple[list[int], list[int]]
+"""An index of a flat axis: one index for each factor, and the classes of these."""
 _Divided = tuple[NDArray[np.int64], list[NDArray[np.int64]]]
 """A product's flat axis and its factors, as classes."""
 Family = tuple[tuple[int, int], ...]
@@ -38,20 +38,18 @@ class Closures:
         self.reasons = dict(reasons)
         divided = [(class_of[one.flat], [class_of[factor] for factor in one.factors]) for one in products]
         alive = _spread_locks(divided, self.reasons, int(class_of.max(initial=-1)) + 1)
+        self._locked = set(self.reasons)
         self._flat = [flat for flat, _ in alive]
         self._factors = [factors for _, factors in alive]
         self._as_factor: dict[int, list[_Place]] = {}
-        self._as_flat: dict[int, list[_Cell]] = {}
+        self._as_flat: dict[int, list[tuple[int, int]]] = {}
         for number, (flat, factors) in enumerate(alive):
             for place, factor in enumerate(factors):
                 for index, one in enumerate(factor.tolist()):
                     self._as_factor.setdefault(one, []).append((number, place, index))
-            coordinates = np.stack(np.unravel_index(np.arange(flat.size), flat.shape), 1)
-            made_of = np.stack([factor[coordinates[:, place]] for place, factor in enumerate(factors)], 1)
-            for one, cell, parts in zip(
-                flat.ravel().tolist(), coordinates.tolist(), made_of.tolist(), strict=True
-            ):
-                self._as_flat.setdefault(one, []).append((number, cell, parts))
+            for cell, one in enumerate(flat.ravel().tolist()):
+                self._as_flat.setdefault(one, []).append((number, cell))
+        self._listed = [[factor.tolist() for factor in factors] for factors in self._factors]
 
     @property
     def members(self) -> set[int]:
@@ -75,25 +73,35 @@ class Closures:
         return units
 
     def of(self, seed: int) -> Classes:
-        """The smallest closed set found that contains a class."""
+        """The smallest closed set found that contains a class; a locked set is not searched to its end."""
         gone: set[int] = set()
         suspects: list[int] = []
         waiting: dict[int, list[_Cell]] = {}
         more: list[int] = [seed]
         while more:
             self._remove(more, gone, suspects)
+            if not gone.isdisjoint(self._locked):
+                break
             for one in suspects:
-                for cell in self._as_flat.get(one, ()):
-                    waiting.setdefault(cell[0], []).append(cell)
+                for number, cell in self._as_flat.get(one, ()):
+                    waiting.setdefault(number, []).append(self._made_of(number, cell))
             suspects.clear()
             more = []
             for number in sorted(waiting):
-                cells = [cell for cell in waiting.pop(number) if gone.isdisjoint(cell[2])]
+                cells = [cell for cell in waiting.pop(number) if gone.isdisjoint(cell[1])]
                 if cells:
                     waiting[number] = cells
                     more = self._cover(number, cells, gone)
                     break
         return frozenset(gone)
+
+    def _made_of(self, number: int, cell: int) -> _Cell:
+        coordinates: list[int] = []
+        for factor in reversed(self._listed[number]):
+            cell, index = divmod(cell, len(factor))
+            coordinates.insert(0, index)
+        parts = [factor[index] for factor, index in zip(self._listed[number], coordinates, strict=True)]
+        return coordinates, parts
 
     def _remove(self, classes: Iterable[int], gone: set[int], suspects: list[int]) -> None:
         """Take classes out, with every flat index that is made of them."""
@@ -113,10 +121,10 @@ class Closures:
         flat = self._flat[number]
         best: tuple[tuple[bool, int], list[int]] | None = None
         for place in range(flat.ndim):
-            chosen = sorted({coordinates[place] for _, coordinates, _ in cells})
-            classes = sorted({parts[place] for _, _, parts in cells})
+            chosen = sorted({coordinates[place] for coordinates, _ in cells})
+            classes = sorted({parts[place] for _, parts in cells})
             taken = set(np.take(flat, chosen, axis=place).ravel().tolist()) - gone
-            price = (any(one in self.reasons for one in classes), len(taken))
+            price = (any(one in self._locked for one in classes), len(taken))
             if best is None or price < best[0]:
                 best = price, classes
         assert best is not None

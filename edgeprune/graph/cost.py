@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,37 +26,53 @@ def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
     """
     narrowed = narrowed or coupling.narrowed(())
     model = CostModel(coupling)
+    kept = coupling.kept(())
+    kept[coupling.class_of[~narrowed.kept]] = False
     return Cost(
-        parameters=model.parameters(narrowed.kept),
-        macs=model.macs(narrowed.kept),
+        parameters=model.parameters(kept),
+        macs=model.macs(kept),
         weight_bytes=_weight_bytes(coupling, narrowed),
         peak_activation_bytes=_peak_activations(coupling, narrowed),
     )
 
 
 class CostModel:
-    """MACs and parameters as sums of products of widths, fast enough to ask thousands of times."""
+    """MACs and parameters as sums of products of widths, fast enough to ask thousands of times.
+
+    `kept` says of every class whether it stays, see `Coupling.kept`.
+    """
 
     def __init__(self, coupling: Coupling) -> None:
         nodes = coupling.program.graph.nodes
-        self._macs = _Products([term for node in nodes for term in _macs_terms(coupling, node)])
+        macs = [term for node in nodes for term in _macs_terms(coupling, node)]
         parameters = dict(coupling.program.module.named_parameters())
         unique = {id(parameters[name]): name for name in coupling.tensors if name in parameters}
         read_by = {str(node.target): node for node in nodes if node.op == "get_attr"}
-        self._parameters = _Products(
-            [
-                _Term(1, [*coupling.tensors[name], *_existence(coupling, read_by[name])])
-                for name in unique.values()
-            ]
-        )
+        stored = [
+            _Term(1, [*coupling.tensors[name], *_existence(coupling, read_by[name])])
+            for name in unique.values()
+        ]
+        self._macs = _Products.of(macs, coupling.class_of)
+        self._parameters = _Products.of(stored, coupling.class_of)
 
     def macs(self, kept: NDArray[np.bool_]) -> int:
-        """Multiply-accumulates with only the kept labels."""
+        """Multiply-accumulates with only the kept classes."""
         return self._macs.total(kept)
 
     def parameters(self, kept: NDArray[np.bool_]) -> int:
-        """Parameters with only the kept labels."""
+        """Parameters with only the kept classes."""
         return self._parameters.total(kept)
+
+    def around(self, classes: NDArray[np.int64]) -> CostModel:
+        """The same costs, counted only where some classes take part: enough for differences."""
+        part = copy(self)
+        part._macs = self._macs.around(classes)
+        part._parameters = self._parameters.around(classes)
+        return part
+
+    def classes(self) -> NDArray[np.int64]:
+        """Every class on which these costs depend."""
+        return np.concatenate([self._macs.classes, self._parameters.classes])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,29 +83,62 @@ class _Term:
     axes: list[Labels | None]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class _Products:
-    """A sum of terms, evaluated with one gather over all their labels."""
+    """A sum of terms, evaluated with one gather over the classes of all their axes.
 
-    def __init__(self, terms: list[_Term]) -> None:
-        labels: list[Labels] = []
+    Axis a is `classes[starts[a]:starts[a + 1]]`; term t is a factor and the places of its axes.
+    """
+
+    factors: list[int]
+    places: list[list[int]]
+    axes: list[Labels]
+    classes: Labels
+    starts: Labels
+
+    @classmethod
+    def of(cls, terms: Sequence[_Term], class_of: Labels) -> _Products:
+        axes: list[Labels] = []
         places: list[list[int]] = []
         for term in terms:
-            own = [axis for axis in term.axes if axis is not None]
-            places.append(list(range(len(labels), len(labels) + len(own))))
-            labels += own
-        self._factors = [term.factor for term in terms]
-        self._places = places
-        self._labels = np.concatenate(labels) if labels else np.empty(0, np.int64)
-        lengths = np.array([len(one) for one in labels], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+            own = [class_of[axis] for axis in term.axes if axis is not None]
+            places.append(list(range(len(axes), len(axes) + len(own))))
+            axes += own
+        return cls._from(axes, [term.factor for term in terms], places)
+
+    @classmethod
+    def _from(cls, axes: list[Labels], factors: list[int], places: list[list[int]]) -> _Products:
+        lengths = np.array([len(one) for one in axes], dtype=np.int64)
+        return cls(
+            factors=factors,
+            places=places,
+            axes=axes,
+            classes=np.concatenate(axes) if axes else np.empty(0, np.int64),
+            starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
+        )
+
+    def around(self, classes: Labels) -> _Products:
+        if not self.axes:
+            return _Products.of([], classes)
+        wanted = np.zeros(int(max(self.classes.max(), classes.max())) + 1, dtype=bool)
+        wanted[classes] = True
+        touched = np.logical_or.reduceat(wanted[self.classes], self.starts)
+        axes: list[Labels] = []
+        factors, places = [], []
+        for factor, own in zip(self.factors, self.places, strict=True):
+            if any(touched[place] for place in own):
+                factors.append(factor)
+                places.append(list(range(len(axes), len(axes) + len(own))))
+                axes += [self.axes[place] for place in own]
+        return _Products._from(axes, factors, places)
 
     def total(self, kept: NDArray[np.bool_]) -> int:
-        if not len(self._labels):
-            return sum(self._factors)
-        counts = np.add.reduceat(kept[self._labels].astype(np.int64), self._starts).tolist()
+        if not len(self.classes):
+            return sum(self.factors)
+        counts = np.add.reduceat(kept[self.classes].astype(np.int64), self.starts).tolist()
         return sum(
             factor * math.prod(counts[place] for place in places)
-            for factor, places in zip(self._factors, self._places, strict=True)
+            for factor, places in zip(self.factors, self.places, strict=True)
         )
 
 
@@ -154,11 +205,6 @@ def _existence(coupling: Coupling, node: Node) -> list[Labels]:
     return [labels[None] for labels in coupling.enclosing.get(node.name, ())]
 
 
-def _runs(node: Node, coupling: Coupling, narrowed: Narrowed) -> bool:
-    around = coupling.enclosing.get(node.name)
-    return around is None or bool(narrowed.kept[around].all())
-
-
 _Sized = tuple[Labels | None, int]
 """One axis: its labels if it may be cut, and its size."""
 
@@ -180,7 +226,7 @@ def _weight_bytes(coupling: Coupling, narrowed: Narrowed) -> int:
     gone = {
         str(node.target)
         for node in coupling.program.graph.nodes
-        if node.op == "get_attr" and not _runs(node, coupling, narrowed)
+        if node.op == "get_attr" and not coupling.runs(node, narrowed)
     }
     for name, tensor in coupling.program.tensors().items():
         # Positions to pick are the graph's own constants, which surgery may add to.
@@ -196,9 +242,7 @@ def _peak_activations(coupling: Coupling, narrowed: Narrowed) -> int:
     """Largest sum of values alive at once when nodes run in order and die after their last reader."""
     instead = _bypassed(coupling, narrowed)
     nodes = [
-        node
-        for node in coupling.program.graph.nodes
-        if node not in instead and _runs(node, coupling, narrowed)
+        node for node in coupling.program.graph.nodes if node not in instead and coupling.runs(node, narrowed)
     ]
     last = {instead.get(value, value): node for node in nodes for value in node.all_input_nodes}
     alive, peak = 0, 0

@@ -53,7 +53,11 @@ class Coupling:
     """For nodes inside removable branches the labels of those branches: the node runs while all stay."""
 
     def narrowed(self, cuts: Iterable[Cut]) -> Narrowed:
-        """The sizes that remain after some cuts.
+        """The sizes that remain after some cuts; errors as of `kept`."""
+        return Narrowed(self.axes, self.notes, self.kept(cuts)[self.class_of])
+
+    def kept(self, cuts: Iterable[Cut]) -> NDArray[np.bool_]:
+        """For every class whether it stays after some cuts.
 
         Raises
         ------
@@ -73,7 +77,12 @@ class Coupling:
             if group.locked:
                 raise DocumentError(f"plan: group '{cut.group}' is locked: {group.locked}")
             kept[self.unit_classes[cut.group][list(cut.removed)]] = False
-        return Narrowed(self.axes, self.notes, kept[self.class_of])
+        return kept
+
+    def runs(self, node: Node, narrowed: Narrowed) -> bool:
+        """Whether a node is still there after a cut: not, when a branch around it goes."""
+        around = self.enclosing.get(node.name)
+        return around is None or bool(narrowed.kept[around].all())
 
     def free(self, *kinds: Kind) -> list[Group]:
         """The groups that may be cut, of some kinds (all without)."""
@@ -185,108 +194,149 @@ def _enclosing(blocks: Mapping[int, Block]) -> dict[str, Labels]:
     return {name: np.asarray(labels, dtype=np.int64) for name, labels in around.items()}
 
 
-_Place = tuple[str, int]
-"""A parameter's name and one of its axes."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class _Unit:
-    """Classes that go together, and what decides with which others they form a group."""
+class _Units:
+    """Units that live in the same slices for the same reason: row u of `classes` and `entries` is unit u."""
 
-    classes: tuple[int, ...]
-    places: Mapping[_Place, Labels]
-    alike: object
-    reason: Reason | None
+    classes: NDArray[np.int64]
+    entries: NDArray[np.int64]
     kind: Kind
+    reason: Reason | None
     inexact: tuple[str, ...]
+    divided: bool
+    """Whether the units come from an axis that is split or merged, and so could also be cut another way."""
 
 
 class _Grouping:
-    """From classes to units, and from units that live in the same slices to groups."""
+    """From classes to units, and from units that live in the same slices to groups.
+
+    An *entry* is one index of one axis of one parameter; all of them are numbered through, place by place.
+    """
 
     def __init__(self, flow: Flow, class_of: NDArray[np.int64]) -> None:
         self._flow = flow
         self._class_of = class_of
-        self._positions = self._find_positions()
+        self._places = [(tensor, axis) for tensor, axes in flow.tensors.items() for axis in range(len(axes))]
+        labels = [labels for axes in flow.tensors.values() for labels in axes if labels is not None]
+        assert len(labels) == len(self._places), "every axis of a parameter has labels"
+        self._offsets = np.cumsum([0, *(len(one) for one in labels)])
+        owner = class_of[np.concatenate(labels)] if labels else np.empty(0, np.int64)
+        self._by_class = np.argsort(owner, kind="stable")
+        self._starts = np.searchsorted(owner[self._by_class], np.arange(int(class_of.max(initial=-1)) + 2))
         self._closures = Closures(flow.products, class_of, self._first(flow.locks))
         self._reasons = self._closures.reasons
         self._kinds = self._first(flow.kinds)
         self._inexact: dict[int, set[str]] = {}
-        for labels, name in flow.inexact:
-            for number in np.unique(class_of[labels]).tolist():
+        for allowed, name in flow.inexact:
+            for number in np.unique(class_of[allowed]).tolist():
                 self._inexact.setdefault(number, set()).add(name)
 
     def groups(self) -> tuple[list[Group], dict[str, NDArray[np.int64]]]:
         """All groups in the order of their first parameter, and the classes of their units."""
-        produced = {place for place, role in self._flow.roles.items() if role == "producer"}
-        members: dict[object, list[_Unit]] = {}
-        for unit in self._units():
-            if not produced.isdisjoint(unit.places):
-                signature = tuple((place, len(found)) for place, found in unit.places.items())
-                key = (signature, unit.alike, unit.reason, unit.kind, unit.inexact)
-                members.setdefault(key, []).append(unit)
+        produced = [self._flow.roles.get(place) == "producer" for place in self._places]
+        is_produced = np.repeat(np.asarray(produced, dtype=bool), np.diff(self._offsets))
+        found = [
+            units
+            for units in (*self._plain_units(), *self._divided_units())
+            if is_produced[units.entries[0]].any()
+        ]
+        free = np.zeros(len(is_produced), dtype=bool)
+        for units in found:
+            if units.reason is None:
+                free[units.entries] = True
         groups, unit_classes, names = [], {}, Counter[str]()
-        free = _covered(unit for units in members.values() for unit in units if unit.reason is None)
-        for units in members.values():
-            first = units[0]
-            if _is_beside_the_point(units, free, produced):
+        for units in sorted(found, key=lambda units: int(units.entries[0, 0])):
+            own = units.entries[is_produced[units.entries]]
+            if units.divided and units.reason and not units.reason.inexact and free[own].all():
+                # Locked one way and free another: no news.
                 continue
-            name = next(place for place in first.places if place in produced)[0].removesuffix(".weight")
-            name = name if first.kind == "channels" else f"{name}/{first.kind}"
+            name = self._place_of(own[0])[0].removesuffix(".weight")
+            name = name if units.kind == "channels" else f"{name}/{units.kind}"
             names[name] += 1
             unique = name if names[name] == 1 else f"{name}#{names[name]}"
             groups.append(self._group(unique, units))
-            unit_classes[unique] = _rectangular([unit.classes for unit in units])
+            unit_classes[unique] = units.classes
         return groups, unit_classes
 
-    def _group(self, name: str, units: Sequence[_Unit]) -> Group:
-        first = units[0]
-        slices = tuple(
-            Slice(
-                tensor=place[0],
-                axis=place[1],
-                role=self._flow.roles.get(place, "attached"),
-                indices=np.stack([unit.places[place] for unit in units]),
-            )
-            for place in first.places
-        )
-        return Group(name, len(units), slices, first.reason, first.kind, first.inexact)
+    def _place_of(self, entry: int) -> tuple[str, int]:
+        return self._places[int(np.searchsorted(self._offsets, entry, side="right")) - 1]
 
-    def _units(self) -> list[_Unit]:
-        """Single classes, and where axes are split or merged the sets closed under that."""
-        divided = self._closures.members
-        order = {number: place for place, number in enumerate(self._positions)}
-        ranked = [
-            (order[number], self._unit((number,), None, number))
-            for number in self._positions
-            if number not in divided
+    def _group(self, name: str, units: _Units) -> Group:
+        """Every unit has the same places equally often, so its first row says where columns belong."""
+        places = np.searchsorted(self._offsets, units.entries[0], side="right") - 1
+        bounds = np.flatnonzero(np.diff(places)) + 1
+        slices = []
+        for columns in np.split(np.arange(len(places)), bounds):
+            number = int(places[columns[0]])
+            tensor, axis = self._places[number]
+            indices = units.entries[:, columns] - self._offsets[number]
+            role = self._flow.roles.get((tensor, axis), "attached")
+            slices.append(Slice(tensor=tensor, axis=axis, role=role, indices=indices))
+        return Group(name, len(units.entries), tuple(slices), units.reason, units.kind, units.inexact)
+
+    def _plain_units(self) -> list[_Units]:
+        """One class, one unit: grouped all at once by a hash of where the classes live."""
+        counts = np.diff(self._starts)
+        hashes = self._hashes(counts)
+        divided = np.zeros(len(counts), dtype=bool)
+        divided[list(self._closures.members)] = True
+        plain = np.flatnonzero((counts > 0) & ~divided)
+        first = self._by_class[self._starts[plain]]
+        members: dict[object, list[int]] = {}
+        for number, key in zip(
+            plain[np.argsort(first)].tolist(), hashes[plain[np.argsort(first)]].tolist(), strict=True
+        ):
+            inexact = tuple(sorted(self._inexact.get(number, ())))
+            signature = (key, self._reasons.get(number), self._kinds.get(number, "channels"), inexact)
+            members.setdefault(signature, []).append(number)
+        return [self._units_of([(number,) for number in numbers]) for numbers in members.values()]
+
+    def _hashes(self, counts: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """One number per class for the places its entries are in, as a sum over the entries."""
+        random = np.random.default_rng(0).integers(0, 2**63, len(self._places), dtype=np.uint64)
+        per_entry = np.repeat(random, np.diff(self._offsets))[self._by_class]
+        sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(per_entry, dtype=np.uint64)])
+        hashes: NDArray[np.uint64] = sums[self._starts[1:]] - sums[self._starts[:-1]]
+        return hashes
+
+    def _divided_units(self) -> list[_Units]:
+        """The sets of classes that are closed under splits and merges."""
+        members: dict[object, list[tuple[int, tuple[int, ...]]]] = {}
+        for unit, family in self._closures.units().items():
+            classes = tuple(sorted(unit))
+            entries = self._entries(classes)
+            if not len(entries):
+                continue
+            places = np.searchsorted(self._offsets, entries, side="right")
+            signature = (places.tobytes(), family, self._reason(classes), self._kind(classes))
+            members.setdefault(signature, []).append((int(entries[0]), classes))
+        return [
+            self._units_of([classes for _, classes in sorted(rows)], divided=True)
+            for rows in members.values()
         ]
-        for classes, family in self._closures.units().items():
-            ordered = tuple(sorted(classes))
-            first = min((order[one] for one in ordered if one in order), default=None)
-            if first is not None:
-                ranked.append((first, self._unit(ordered, family, self._seed(ordered))))
-        return [unit for _, unit in sorted(ranked, key=lambda pair: pair[0])]
 
-    def _seed(self, classes: Sequence[int]) -> int:
-        """The class whose mark names the kind of the whole unit."""
-        marked = [one for one in classes if one in self._kinds]
-        return min(marked, key=lambda one: _RANK[self._kinds[one]]) if marked else classes[0]
-
-    def _unit(self, classes: tuple[int, ...], alike: object, seed: int) -> _Unit:
-        places: dict[_Place, list[Labels]] = {}
-        for number in classes:
-            for place, found in self._positions.get(number, {}).items():
-                places.setdefault(place, []).append(found)
-        inexact = {name for one in classes for name in self._inexact.get(one, ())}
-        return _Unit(
-            classes=classes,
-            places={place: _sorted_union(found) for place, found in places.items()},
-            alike=alike,
-            reason=next((self._reasons[one] for one in classes if one in self._reasons), None),
-            kind=self._kinds.get(seed, "channels"),
-            inexact=tuple(sorted(inexact)),
+    def _units_of(self, rows: Sequence[tuple[int, ...]], *, divided: bool = False) -> _Units:
+        return _Units(
+            classes=_rectangular(rows),
+            entries=np.stack([self._entries(classes) for classes in rows]),
+            kind=self._kind(rows[0]),
+            reason=self._reason(rows[0]),
+            inexact=tuple(sorted({name for one in rows[0] for name in self._inexact.get(one, ())})),
+            divided=divided,
         )
+
+    def _entries(self, classes: Sequence[int]) -> NDArray[np.int64]:
+        """All entries of some classes, ascending."""
+        runs = [self._by_class[self._starts[one] : self._starts[one + 1]] for one in classes]
+        return runs[0] if len(runs) == 1 else np.sort(np.concatenate(runs))
+
+    def _reason(self, classes: Sequence[int]) -> Reason | None:
+        return next((self._reasons[one] for one in classes if one in self._reasons), None)
+
+    def _kind(self, classes: Sequence[int]) -> Kind:
+        """The foremost of the marks that some classes carry."""
+        marks: list[Kind] = [self._kinds[one] for one in classes if one in self._kinds]
+        return min(marks, key=_RANK.__getitem__, default="channels")
 
     def _first(self, marked: Iterable[tuple[Labels, Value]]) -> dict[int, Value]:
         """What was first said of each class."""
@@ -296,55 +346,9 @@ class _Grouping:
                 said.setdefault(number, value)
         return said
 
-    def _find_positions(self) -> dict[int, dict[_Place, Labels]]:
-        """For every class the parameter axes it lives in, and its positions there."""
-        found: dict[int, dict[_Place, Labels]] = {}
-        for tensor, axes in self._flow.tensors.items():
-            for axis, labels in enumerate(axes):
-                if labels is None:
-                    continue
-                classes = self._class_of[labels]
-                order = np.argsort(classes, kind="stable")
-                bounds = np.flatnonzero(np.diff(classes[order])) + 1
-                for run in np.split(order, bounds):
-                    if len(run):
-                        found.setdefault(int(classes[run[0]]), {})[(tensor, axis)] = run
-        return found
-
 
 # Whoever carries several marks is what comes first here.
 _RANK: dict[Kind, int] = {"blocks": 0, "groups": 1, "heads": 2, "width": 3, "channels": 4}
-
-
-def _covered(units: Iterable[_Unit]) -> dict[_Place, set[int]]:
-    """The positions that some unit takes along."""
-    covered: dict[_Place, set[int]] = {}
-    for unit in units:
-        for place, found in unit.places.items():
-            covered.setdefault(place, set()).update(found.tolist())
-    return covered
-
-
-def _is_beside_the_point(
-    units: Sequence[_Unit], free: Mapping[_Place, set[int]], produced: set[_Place]
-) -> bool:
-    """Whether a divided axis that is locked one way is free another way, so that its lock is no news."""
-    reason = units[0].reason
-    return (
-        units[0].alike is not None
-        and reason is not None
-        and not reason.inexact
-        and all(
-            free.get(place, set()).issuperset(found.tolist())
-            for unit in units
-            for place, found in unit.places.items()
-            if place in produced
-        )
-    )
-
-
-def _sorted_union(found: Sequence[Labels]) -> Labels:
-    return found[0] if len(found) == 1 else np.sort(np.concatenate(found))
 
 
 def _rectangular(rows: Sequence[tuple[int, ...]]) -> NDArray[np.int64]:

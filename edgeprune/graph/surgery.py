@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from edgeprune.core.plan import Cut
-from edgeprune.graph.canonical import drop_unread
+from edgeprune.graph.canonical import erase_unread
 from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Axes, Narrowed
@@ -38,35 +38,21 @@ def shrink(coupling: Coupling, cuts: tuple[Cut, ...]) -> Program:
     return Program(module, program.inputs)
 
 
-def dropped(coupling: Coupling, cuts: tuple[Cut, ...]) -> tuple[str, ...]:
-    """Names of the parameters and buffers that go because their whole branch goes."""
-    narrowed = coupling.narrowed(cuts)
-    return tuple(
-        name
-        for node in coupling.program.graph.nodes
-        if node.op == "get_attr" and not _runs(coupling, node.name, narrowed)
-        for name in [str(node.target)]
-    )
-
-
-def _runs(coupling: Coupling, name: str, narrowed: Narrowed) -> bool:
-    around = coupling.enclosing.get(name)
-    return around is None or bool(narrowed.kept[around].all())
-
-
 def _bypass(coupling: Coupling, module: GraphModule, narrowed: Narrowed) -> None:
     """Where a residual branch goes, its sum becomes what the branch was added to."""
     twins = {node.name: node for node in module.graph.nodes}
     gone = [block for label, block in coupling.blocks.items() if not narrowed.kept[label]]
     for block in gone:
-        twins[block.total.name].replace_all_uses_with(twins[block.skip.name])
-    if not gone:
-        return
+        skip = twins[block.skip.name]
+        twins[block.total.name].replace_all_uses_with(skip)
+        # Whoever went on from this sum, further removed branches included, goes on from the skip.
+        twins[block.total.name] = skip
     members = {node.name for block in gone for node in (*block.members, block.total)}
-    for node in reversed(list(module.graph.nodes)):
-        if node.name in members and not node.users:
-            module.graph.erase_node(node)
-    drop_unread(module)
+    # Rewrites may have added nodes behind those of a branch.
+    known = set(coupling.axes)
+    erase_unread(
+        module, [node for node in module.graph.nodes if node.name in members or node.name not in known]
+    )
 
 
 def _narrow(tensor: Tensor, axes: Axes, narrowed: Narrowed) -> Tensor:

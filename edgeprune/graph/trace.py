@@ -120,8 +120,7 @@ class Tracer:
     def removal(self, group: Group) -> Removal:
         """What goes when the group's last unit goes, whether that is allowed or not."""
         coupling = self._coupling
-        kept = np.ones(int(coupling.class_of.max(initial=-1)) + 1, dtype=bool)
-        whole = kept[coupling.class_of]
+        whole, kept = coupling.kept(()), coupling.kept(())
         kept[coupling.unit_classes[group.id][-1]] = False
         narrow = kept[coupling.class_of]
         gone = {}
@@ -130,7 +129,7 @@ class Tracer:
                 less = _elements(coupling.tensors[name], tuple(parameter.shape), narrow)
                 if less < parameter.numel():
                     gone[name] = parameter.numel() - less
-        return Removal(self._model.macs(whole) - self._model.macs(narrow), gone)
+        return Removal(self._model.macs(whole) - self._model.macs(kept), gone)
 
     def steps(self, layer: Layer) -> Iterator[Step]:
         """The way of the channels a layer makes, operator by operator, until they are read."""

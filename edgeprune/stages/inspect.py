@@ -35,13 +35,13 @@ class _Rows:
     def __init__(self, coupling: Coupling) -> None:
         self._coupling = coupling
         self._model = CostModel(coupling)
-        whole = coupling.narrowed(()).kept
+        whole = coupling.kept(())
         self._macs, self._parameters = self._model.macs(whole), self._model.parameters(whole)
 
     def row(self, group: Group) -> GroupRow:
         macs = parameters = 0
         if group.locked is None and group.units > 1:
-            kept = self._coupling.narrowed((_to_one(group),)).kept
+            kept = self._coupling.kept((_to_one(group),))
             macs = self._macs - self._model.macs(kept)
             parameters = self._parameters - self._model.parameters(kept)
         return GroupRow(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.units import format_count
 from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.narrowing import dropped, narrowings
 
 
 def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0) -> Plan:
@@ -33,9 +35,11 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
     BudgetError
         The budget lies beyond what the free groups can give; the hint says what is reachable.
     """
+    if not coupling.free():
+        raise _nothing_to_cut(coupling, budget)
     search = _Search(coupling, screening, multiple)
-    bounds = _bounds(budget, search.macs(), search.parameters())
-    while not all(search.cost(name) <= bound for name, bound in bounds.items()):
+    bounds = _bounds(budget, search.cost["macs"], search.cost["parameters"])
+    while not all(search.cost[name] <= bound for name, bound in bounds.items()):
         step = search.cheapest(bounds)
         if step is None:
             raise _unreachable(search, budget)
@@ -43,12 +47,16 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
     cuts = search.cuts()
     return Plan(
         graph=coupling.program.fingerprint(),
+        input=coupling.program.input_size,
         criterion=screening.criterion,
         budget=budget.words(),
         seed=seed,
         before=count(coupling),
         after=count(coupling, coupling.narrowed(cuts)),
         cuts=cuts,
+        allow_inexact=tuple(sorted({name for group in coupling.groups for name in group.inexact})),
+        tensors=narrowings(coupling, cuts),
+        dropped=dropped(coupling, cuts),
     )
 
 
@@ -66,60 +74,85 @@ class _Search:
 
     def __init__(self, coupling: Coupling, screening: Screening, multiple: int) -> None:
         self._model = CostModel(coupling)
-        self._class_of = coupling.class_of
         self._groups = {g.id: g for g in coupling.free() if g.id in screening.groups}
         self._screening = screening.groups
-        self._classes = coupling.unit_classes
-        self._kept = np.ones(int(coupling.class_of.max(initial=-1)) + 1, dtype=bool)
+        self._classes = {name: coupling.unit_classes[name] for name in self._groups}
+        # Groups may overlap, as heads and their width do: a class stays while nobody takes it.
+        self._taken = np.zeros(int(coupling.class_of.max(initial=-1)) + 1, dtype=np.int64)
+        self._near = {name: self._model.around(each.ravel()) for name, each in self._classes.items()}
+        self._neighbours = self._find_neighbours()
         self._shared = {name for name, g in self._groups.items() if len(g.of_role("producer")) > 1}
         self._removed = dict.fromkeys(self._groups, 0)
         self._steps = {
             name: _hull(_removals(group, multiple), screening.groups[name])
             for name, group in self._groups.items()
         }
-
-    def macs(self) -> int:
-        """MACs at the present widths."""
-        return self._model.macs(self._kept[self._class_of])
-
-    def parameters(self) -> int:
-        """Parameters at the present widths."""
-        return self._model.parameters(self._kept[self._class_of])
-
-    def cost(self, name: str) -> int:
-        """The present cost a bound is about."""
-        return self.macs() if name == "macs" else self.parameters()
+        kept = self._taken == 0
+        self.cost = {"macs": self._model.macs(kept), "parameters": self._model.parameters(kept)}
+        """MACs and parameters at the present widths."""
+        self._savings: dict[str, tuple[int, dict[str, int]]] = {}
 
     def cheapest(self, bounds: dict[str, int]) -> _Step | None:
         """The step with the least harm per saved share of the bounds not yet met."""
-        unmet = {name: self.cost(name) for name, bound in bounds.items() if self.cost(name) > bound}
-        own = self._best([step for step in self._next_steps() if step.group not in self._shared], unmet)
-        return own or self._best([step for step in self._next_steps() if step.group in self._shared], unmet)
+        unmet = [name for name, bound in bounds.items() if self.cost[name] > bound]
+        steps = list(self._next_steps())
+        own = self._best([step for step in steps if step.group not in self._shared], unmet)
+        return own or self._best([step for step in steps if step.group in self._shared], unmet)
 
-    def _best(self, steps: list[_Step], unmet: dict[str, int]) -> _Step | None:
+    def _best(self, steps: list[_Step], unmet: list[str]) -> _Step | None:
         best: tuple[float, _Step] | None = None
         for step in steps:
-            before = self._removed[step.group]
-            self._set(step.group, step.removed)
-            saved = sum((now - self.cost(name)) / now for name, now in unmet.items())
-            self._set(step.group, before)
+            savings = self._savings_of(step)
+            saved = sum(savings[name] / self.cost[name] for name in unmet)
             if saved > 0:
                 price = step.harm / saved
                 if best is None or price < best[0]:
                     best = price, step
         return best[1] if best else None
 
+    def _savings_of(self, step: _Step) -> dict[str, int]:
+        """What a group's next step saves; remembered until a neighbour changes it."""
+        removed, savings = self._savings.get(step.group, (None, {}))
+        if removed != step.removed:
+            near, present = self._near[step.group], self._removed[step.group]
+            before = self._taken == 0
+            self._set(step.group, present, step.removed)
+            after = self._taken == 0
+            self._set(step.group, step.removed, present)
+            savings = {
+                "macs": near.macs(before) - near.macs(after),
+                "parameters": near.parameters(before) - near.parameters(after),
+            }
+            self._savings[step.group] = step.removed, savings
+        return savings
+
     def take(self, step: _Step) -> None:
         """Go one step."""
-        self._set(step.group, step.removed)
+        for name, saved in self._savings_of(step).items():
+            self.cost[name] -= saved
+        self._set(step.group, self._removed[step.group], step.removed)
         self._removed[step.group] = step.removed
         self._steps[step.group] = [n for n in self._steps[step.group] if n > step.removed]
+        for name in self._neighbours[step.group]:
+            self._savings.pop(name, None)
 
     def take_all(self) -> None:
         """Cut everything that may be cut."""
         for name, steps in self._steps.items():
             if steps:
-                self._set(name, steps[-1])
+                harm = self._screening[name].harm
+                self.take(_Step(name, steps[-1], harm[steps[-1]] - harm[self._removed[name]]))
+
+    def _find_neighbours(self) -> dict[str, list[str]]:
+        """For every group those whose savings depend on its width, itself included."""
+        found: dict[str, list[str]] = {name: [] for name in self._groups}
+        for name, near in self._near.items():
+            touched = np.zeros(len(self._taken), dtype=bool)
+            touched[near.classes()] = True
+            for other, classes in self._classes.items():
+                if touched[classes].any():
+                    found[other].append(name)
+        return found
 
     def cuts(self) -> tuple[Cut, ...]:
         """The groups that lost units, and what they keep."""
@@ -139,11 +172,11 @@ class _Search:
                 harm = self._screening[name].harm
                 yield _Step(name, steps[0], harm[steps[0]] - harm[self._removed[name]])
 
-    def _set(self, name: str, removed: int) -> None:
-        order = np.asarray(self._screening[name].order)
-        classes = self._classes[name]
-        self._kept[classes[order[:removed]]] = False
-        self._kept[classes[order[removed:]]] = True
+    def _set(self, name: str, before: int, after: int) -> None:
+        """Take the units from `before` to `after` of a group's order, or give them back."""
+        order = self._screening[name].order[min(before, after) : max(before, after)]
+        units = self._classes[name][list(order)]
+        np.add.at(self._taken, units, 1 if after > before else -1)
 
 
 def _bounds(budget: Budget, macs: int, parameters: int) -> dict[str, int]:
@@ -180,10 +213,20 @@ def _slope(first: tuple[int, float], second: tuple[int, float]) -> float:
     return (second[1] - first[1]) / (second[0] - first[0])
 
 
+def _nothing_to_cut(coupling: Coupling, budget: Budget) -> BudgetError:
+    """No group is free: say what holds the most of them."""
+    reasons = Counter(str(group.locked) for group in coupling.groups if group.locked)
+    held = "; ".join(f"{why}" for why, _ in reasons.most_common(3)) or "it has no convolution or linear layer"
+    return BudgetError(
+        f"nothing can be cut, so {budget.words()} cannot be reached: {held}",
+        hint="`edgeprune inspect` lists every group and what would free it",
+    )
+
+
 def _unreachable(search: _Search, budget: Budget) -> BudgetError:
-    before_macs = search.macs()
+    before_macs = search.cost["macs"]
     search.take_all()
-    macs, parameters = search.macs(), search.parameters()
+    macs, parameters = search.cost["macs"], search.cost["parameters"]
     return BudgetError(
         f"the budget {budget.words()} cannot be reached",
         hint=f"with every free group at its narrowest: {format_count(macs)} MACs, "

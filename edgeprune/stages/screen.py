@@ -61,7 +61,7 @@ def screen(
             hint="give --data, or choose a data-free criterion: l2, l1, random",
         )
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
-    groups = coupling.free()
+    groups = _measurable(coupling)
     if calibration is not None and calibration.labels is not None:
         classes = classes or int(calibration.labels.max()) + 1
     progress.start("screen", batches + len(groups))
@@ -76,6 +76,19 @@ def screen(
         progress.advance()
     progress.finish()
     return Screening(criterion=name, images=0 if calibration is None else len(calibration), groups=found)
+
+
+def _measurable(coupling: Coupling) -> list[Group]:
+    """Groups whose harm can be told: a layer reads them, or nothing but their own weights is asked for.
+
+    Dimensions of query and key are read by each other only; whole branches are compared by what the
+    network answers, which is not done here.
+    """
+    return [
+        group
+        for group in coupling.free("channels", "groups", "heads", "width")
+        if group.kind == "channels" or group.of_role("consumer")
+    ]
 
 
 def _screen_group(group: Group, criterion: Criterion, evidence: _Evidence) -> GroupScreening:
@@ -262,8 +275,11 @@ class _Evidence:
         """Where a group's units are along an axis of a value, shape (units, width); None if not all are."""
         labels = self.coupling.axes[source.name][axis]
         assert isinstance(labels, np.ndarray)
-        classes = self.coupling.class_of[labels]
-        places = [np.flatnonzero(classes == number) for number in self.coupling.unit_classes[group.id]]
+        unit_of = np.full(int(self.coupling.class_of.max()) + 1, -1)
+        units = self.coupling.unit_classes[group.id]
+        unit_of[units] = np.arange(len(units))[:, None]
+        owner = unit_of[self.coupling.class_of[labels]]
+        places = [np.flatnonzero(owner == unit) for unit in range(len(units))]
         widths = {len(place) for place in places}
         return np.stack(places) if len(widths) == 1 and 0 not in widths else None
 

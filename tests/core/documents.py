@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
@@ -9,7 +10,8 @@ from edgeprune.core.explanation import Explanation, LayerExplanation, Membership
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
 from edgeprune.core.journal import Entry, Journal
-from edgeprune.core.plan import Cost, Cut, Plan
+from edgeprune.core.narrowing import Narrowing
+from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
 from edgeprune.core.profiling import ProfiledFile, Profiling
 from edgeprune.core.recipe import Preprocess, Recipe
 from edgeprune.core.report import (
@@ -79,6 +81,21 @@ LOCK = Lock(why="the network's output", operator="output", source="net.py:7", hi
 LAYER = LayerRow(
     path="body", operator="aten.conv2d.default", source="net.py:2", reads=3, makes=4, groups=("body",)
 )
+
+PLAN = Plan(
+    graph="f00",
+    input=(3, 16, 16),
+    criterion="l2",
+    budget=">= 2x fewer MACs",
+    seed=3,
+    before=COST,
+    after=LESS,
+    cuts=(Cut(group="body", units=4, kept=(0, 3)),),
+    tensors={"body.weight": Narrowing(shape=(4, 3, 3, 3), kept={0: (0, 3)}, persistent=False)},
+    dropped=("gone.weight",),
+    locked={"stem": "its answers differ"},
+)
+SIDE = PlanSide(name="plan.json", criterion="l2", budget="half", before=COST, after=LESS)
 
 
 def an_artifact(precision: str = "fp32", format: str = "onnx") -> Artifact:
@@ -171,15 +188,24 @@ EXAMPLES: tuple[Document, ...] = (
     REQUEST,
     a_report(),
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog")),
-    Plan(
+    PLAN,
+    Application(
+        model="net",
+        plan=PLAN,
+        proof=Proof(inputs=2, relative_error=1e-16, refused={}),
+        files=("net.pt2",),
+    ),
+    PlanDifference(
         graph="f00",
-        criterion="l2",
-        budget=">= 2x fewer MACs",
-        seed=3,
-        before=COST,
-        after=LESS,
-        cuts=(Cut(group="body", units=4, kept=(0, 3)),),
-        locked={"stem": "its answers differ"},
+        first=SIDE,
+        second=SIDE,
+        groups=(
+            GroupDifference(
+                group="body", units=4, kept_first=2, kept_second=4, only_first=(), only_second=(1, 2)
+            ),
+        ),
+        only_first=("body",),
+        only_second=("stem",),
     ),
     Screening(
         criterion="l2",

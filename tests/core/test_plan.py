@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edgeprune.core.errors import DocumentError
-from edgeprune.core.plan import Cut
+from core.documents import PLAN
+from edgeprune.core.errors import DocumentError, RequestError
+from edgeprune.core.plan import Cut, Plan, find_plan
 
 
 def test_what_goes_is_what_does_not_stay() -> None:
@@ -16,7 +19,7 @@ def test_what_goes_is_what_does_not_stay() -> None:
 @pytest.mark.parametrize(
     ("kept", "fault"),
     [
-        ([], "kept: tuple should have at least 1 item after validation, not 0"),
+        ([], "group 'body' keeps nothing; at least one unit must stay"),
         ([2, 1], "kept must be ascending, each unit once"),
         ([1, 1], "kept must be ascending, each unit once"),
         ([-1, 0], "kept must lie in 0..3"),
@@ -27,3 +30,59 @@ def test_kept_units_exist_once_in_order(kept: list[int], fault: str) -> None:
     with pytest.raises(DocumentError) as caught:
         Cut.parse({"group": "body", "units": 4, "kept": kept}, source="cut")
     assert caught.value.message == f"cut: {fault}"
+
+
+def with_cuts(*cuts: Cut) -> Plan:
+    return PLAN.model_copy(update={"cuts": cuts})
+
+
+def test_a_plan_says_each_thing_once() -> None:
+    cut = {"group": "body", "units": 4, "kept": [0]}
+    for changed, fault in (
+        ({"cuts": [cut, cut]}, "cuts: group 'body' is cut twice"),
+        ({"dropped": ["body.weight"]}, "dropped: 'body.weight' is in tensors, too"),
+    ):
+        with pytest.raises(DocumentError) as caught:
+            Plan.parse({**PLAN.model_dump(), **changed}, source="plan.json")
+        assert caught.value.message == f"plan.json: {fault}"
+
+
+def test_two_plans_differ_by_the_units_that_only_one_keeps() -> None:
+    stem, body = Cut(group="stem", units=3, kept=(0, 1)), Cut(group="body", units=4, kept=(1, 3))
+    first = with_cuts(stem, body)
+    second = with_cuts(stem, Cut(group="body", units=4, kept=(0, 3)), Cut(group="tail", units=2, kept=(1,)))
+    found = first.compare(second, names=("a", "b"))
+    assert (found.first.name, found.second.name, found.graph) == ("a", "b", "f00")
+    assert (found.first.before, found.second.after) == (PLAN.before, PLAN.after)
+    assert [row.model_dump() for row in found.groups] == [
+        {
+            "group": "body",
+            "units": 4,
+            "kept_first": 2,
+            "kept_second": 2,
+            "only_first": (1,),
+            "only_second": (0,),
+        },
+        {
+            "group": "tail",
+            "units": 2,
+            "kept_first": 2,
+            "kept_second": 1,
+            "only_first": (0,),
+            "only_second": (),
+        },
+    ]
+    assert (found.only_first, found.only_second) == ((), ("tail",))
+    assert first.compare(first).groups == ()
+
+
+def test_plans_of_different_networks_are_not_compared() -> None:
+    with pytest.raises(RequestError) as caught:
+        PLAN.compare(PLAN.model_copy(update={"graph": "f01"}), names=("a.json", "b.json"))
+    assert caught.value.message == "a.json was made for graph f00, b.json for f01"
+    assert caught.value.hint == "only plans of one network can be compared group by group"
+
+
+def test_a_plan_is_found_in_its_file_and_its_run_folder(tmp_path: Path) -> None:
+    PLAN.save(tmp_path / "plan.json")
+    assert find_plan(tmp_path / "plan.json") == find_plan(tmp_path) == PLAN

@@ -9,6 +9,7 @@ from edgeprune.core.units import (
     format_bytes,
     format_count,
     format_operator,
+    format_ranges,
     format_seconds,
     format_shape,
     parse_count,
@@ -82,3 +83,17 @@ def test_operators_lose_their_namespace_and_overload() -> None:
     assert format_operator("aten.conv2d.default") == "conv2d"
     assert format_operator("_operator.getitem") == "_operator.getitem"
     assert format_operator("output") == "output"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ((), ""),
+        ((3,), "3"),
+        ((0, 1, 2, 5), "0-2 5"),
+        ((0, 2, 4, 6, 8, 10), "0 2 4 6 8 10"),
+        (tuple(range(0, 64, 2)), "0 2 4 6 8 10 ... (32 in all)"),
+    ],
+)
+def test_runs_of_numbers_are_written_in_short(numbers: tuple[int, ...], text: str) -> None:
+    assert format_ranges(numbers) == text

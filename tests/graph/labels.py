@@ -14,7 +14,7 @@ from edgeprune.graph.couple import Coupling, couple
 def situation(name: str) -> Coupling:
     """The coupling of one network of the zoo."""
     one = SITUATIONS[name]
-    return couple(capture(one.build(), one.input_size))
+    return one.coupling()
 
 
 def wired(wiring: Forward, *input_size: int, **parts: nn.Module | Tensor) -> Coupling:

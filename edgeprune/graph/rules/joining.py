@@ -63,9 +63,17 @@ def pick(flow: Flow, node: Node) -> Axes | list[Axes]:
 
 def cut_out(flow: Flow, node: Node) -> Axes:
     """A slice takes a run of labels, or every n-th of one."""
-    axes = flow.of(node.args[0])
+    source = node.args[0]
+    assert isinstance(source, Node)
+    axes = flow.of(source)
     axis, start, end, step = _slice_bounds(node)
     labels = axes[axis]
+    if labels is not None and shape_of(source)[axis] is None:
+        # The batch is merged into this axis: only all of it may be taken.
+        if node.meta["val"].shape != source.meta["val"].shape:
+            flow.lock(node, labels, "part of an axis that the batch is merged into")
+            labels = None
+        return (*axes[:axis], labels, *axes[axis + 1 :])
     return axes if labels is None else (*axes[:axis], labels[start:end:step], *axes[axis + 1 :])
 
 
@@ -75,7 +83,7 @@ def rewrite_cut_out(node: Node, narrowed: Narrowed) -> None:
     assert isinstance(source, Node)
     axis, start, end, step = _slice_bounds(node)
     labels = narrowed.of(source)[axis]
-    if labels is None or not narrowed.is_cut(labels):
+    if labels is None or not narrowed.is_cut(labels) or shape_of(source)[axis] is None:
         return
     if step == 1:
         first = narrowed.count(labels[:start], start)
@@ -252,6 +260,8 @@ RULES = {
     "aten.split.Tensor": _DIVIDE,
     "aten.split.sizes": _DIVIDE,
     "aten.split_with_sizes.default": _DIVIDE,
+    "aten.tensor_split.sections": _DIVIDE,
+    "aten.tensor_split.indices": _DIVIDE,
     "_operator.getitem": Rule(pick),
     "aten.slice.Tensor": Rule(cut_out, rewrite_cut_out),
     "aten.select.int": Rule(select, rewrite_select),

@@ -38,6 +38,25 @@ def windows(flow: Flow, node: Node) -> Axes:
     return (None, np.repeat(axes[1], (shape_of(node)[1] or 0) // len(axes[1])), None)
 
 
+def folded(flow: Flow, node: Node) -> Axes:
+    """Fold: (batch, channels * kernel, positions) to (batch, channels, *space)."""
+    axes, channels = flow.of(node.args[0]), shape_of(node)[1] or 0
+    flow.lock_axes(node, (axes[0], axes[2]), "folded over this axis")
+    labels = axes[1]
+    if labels is not None:
+        labels = flow.meet(node, list(labels.reshape(channels, -1).T))
+    return (None, labels, *unlabelled(node)[2:])
+
+
+def sliding(flow: Flow, node: Node) -> Axes:
+    """`x.unfold(axis, size, step)`: windows over one axis, laid out along a new last one."""
+    axes, given = flow.of(node.args[0]), node.args[1]
+    assert isinstance(given, int)
+    axis = given % len(axes)
+    flow.lock(node, axes[axis], "windows slide along this axis")
+    return (*axes[:axis], None, *axes[axis + 1 :], None)
+
+
 def total(flow: Flow, node: Node) -> Axes:
     """sum, mean and norms: a cut index counts as the zero it was silenced to."""
     axes, reduced = _reduced(flow, node)
@@ -140,5 +159,7 @@ RULES = (
         "aten.grid_sampler.default": Rule(sampled),
         "aten.grid_sampler_2d.default": Rule(sampled),
         "aten.im2col.default": Rule(windows),
+        "aten.col2im.default": Rule(folded),
+        "aten.unfold.default": Rule(sliding),
     }
 )
