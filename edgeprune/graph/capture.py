@@ -22,6 +22,7 @@ from torch.utils._pytree import SUPPORTED_NODES, tree_leaves, tree_map, tree_unf
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.quiet import first_line
 from edgeprune.graph.canonical import folded, functional, inferring_batch, inlined, unguarded
 from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
@@ -38,6 +39,18 @@ class Input:
     dtype: torch.dtype = torch.float32
     limit: int = 2
     """Integers are drawn from 0 to below this."""
+
+    @classmethod
+    def of(cls, asked: InputSize) -> Input:
+        """The input that was asked for."""
+        if asked.below is None:
+            return cls(asked.size)
+        return cls(asked.size, torch.int64, asked.below)
+
+    @property
+    def described(self) -> InputSize:
+        """The inverse of `of`."""
+        return InputSize(size=self.size, below=None if self.dtype.is_floating_point else self.limit)
 
     def example(self, batch: int, seed: int, dtype: torch.dtype) -> Tensor:
         """Seeded values of shape (batch, *size): standard normal, in `dtype`, or integers."""
