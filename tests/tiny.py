@@ -21,7 +21,7 @@ from edgeprune.core.target import Channels, Host, Target
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.narrowing import dropped, narrowings
 from edgeprune.graph.surgery import shrink
 from edgeprune.stages.export import export
 from edgeprune.stages.quantize import quantize
@@ -73,6 +73,7 @@ def halved(situation: str = "residual_add") -> tuple[nn.Module, Program, Plan]:
         after=count(coupling, coupling.narrowed(cuts)),
         cuts=cuts,
         tensors=narrowings(coupling, cuts),
+        dropped=dropped(coupling, cuts),
     )
     return SITUATIONS[situation].build(), shrink(coupling, cuts), plan
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeprune.core.errors import RequestError
 from edgeprune.core.narrowing import Narrowing, format_size, is_array, own, plain
-from edgeprune.core.state import require_no_prefix
+from edgeprune.core.state import require_no_prefix, require_stored
 
 
 def narrow_optimizer(
@@ -28,6 +28,7 @@ def narrow_optimizer(
         It is no optimiser's state, the names do not match it, or it holds something of another shape.
     """
     names = _names_by_number(state, parameter_names)
+    require_stored([name for name in tensors if name not in names.values()], names.values())
     require_no_prefix(tensors, names.values())
     kept = [number for number, name in names.items() if name not in dropped]
     renumbered = {number: new for new, number in enumerate(kept)}

@@ -94,12 +94,28 @@ def _persistent(tensors: Mapping[str, Narrowing]) -> list[str]:
 def _require_names(needed: Collection[str], state: Mapping[str, Any], what: str) -> None:
     missing = [name for name in needed if name not in state]
     if missing:
-        require_no_prefix(missing, state)
+        require_stored(missing, state)
+        require_no_prefix(needed, state)
         more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
         raise RequestError(
             f"{what} lacks {', '.join(missing[:_SHOWN])}{more}",
             hint="it belongs to another network than the plan, or is only a part of it",
         )
+
+
+def require_stored(missing: Collection[str], names: Collection[str]) -> None:
+    """A weight that the network computes is one parameter in the plan, and in no state by that name."""
+    for name in missing:
+        owner, _, leaf = name.rpartition(".")
+        sources = [other for other in names if other.startswith(f"{owner}.parametrizations.{leaf}.")]
+        sources += [other for other in (f"{name}_g", name.removesuffix("_folded")) if other in names]
+        if sources:
+            raise RequestError(
+                f"'{name}' is computed from '{sources[0]}' in the network (a parametrization, or its forward); "
+                "the plan narrows the computed weight",
+                hint="go on with model.pt2, which stores it; or store it in the network before it is pruned "
+                "(torch.nn.utils.parametrize.remove_parametrizations)",
+            )
 
 
 def require_no_prefix(wanted: Collection[str], names: Collection[str]) -> None:

@@ -13,6 +13,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
@@ -310,11 +311,13 @@ def _require_usable(module: nn.Module) -> None:
 
 def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
     """The captured program must answer like the module it was captured from."""
-    difference = 0.0 if len(found) == len(expected) else float("inf")
+    differences = [0.0 if len(found) == len(expected) else float("inf")]
     for answer, wanted in zip(found, expected, strict=False):
         if wanted.numel():
             scale = float(wanted.abs().max()) or 1.0
-            difference = max(difference, float((answer.double() - wanted).abs().max()) / scale)
+            differences.append(float((answer.double() - wanted).abs().max()) / scale)
+    # NaN must fail: numpy's max keeps it, Python's may lose it.
+    difference = float(np.max(differences))
     if not difference <= 1e-4:
         raise ModelError(
             f"the captured program differs from the network by {difference:.1e} (relative)",

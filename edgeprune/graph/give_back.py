@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -101,6 +102,11 @@ def _fill(narrow: nn.Module, original: Program, shrunk: Program, plan: Plan) -> 
             continue  # tied to one that is done
         if tensor is None or tensor.shape != before[name].shape:
             if name in plan.tensors and plan.tensors[name].persistent:
+                if tensor is None and _is_computed(narrow, name):
+                    raise _refusal(
+                        f"'{name.removesuffix('_folded')}' is computed in the module "
+                        "(a parametrization, or its forward), so no narrow value can be stored"
+                    )
                 raise _refusal(f"the module holds no tensor '{name}' of the captured shape")
             continue
         tensor.data = value.detach().to(tensor).clone()
@@ -111,10 +117,18 @@ def _held(module: nn.Module, name: str) -> Tensor | None:
     """A parameter, buffer or plain attribute; None for what export lifted out of the code."""
     owner, _, leaf = name.rpartition(".")
     try:
-        found = getattr(module.get_submodule(owner), leaf, None)
+        part = module.get_submodule(owner)
     except AttributeError:
         return None
+    # Not getattr: that would run a parametrization and answer what nobody keeps.
+    found = {**vars(part), **part._buffers, **part._parameters}.get(leaf)
     return found if isinstance(found, Tensor) else None
+
+
+def _is_computed(module: nn.Module, name: str) -> bool:
+    """Whether capture folded a computation of the module's into this weight."""
+    owner, _, leaf = name.removesuffix("_folded").rpartition(".")
+    return isinstance(getattr(module.get_submodule(owner), leaf, None), Tensor)
 
 
 def _check(module: nn.Module, narrow: nn.Module, original: Program, shrunk: Program) -> None:
@@ -160,8 +174,8 @@ def _answer(module: nn.Module, program: Program, dtype: torch.dtype) -> float | 
         return expected
     if [one.shape for one in given] != [one.shape for one in expected]:
         return float("inf")
-    differences = [_difference(one, other) for one, other in zip(expected, given, strict=True)]
-    return max(differences, default=0.0)
+    # numpy's max keeps NaN, Python's may lose it.
+    return float(np.max([0.0, *(_difference(*pair) for pair in zip(expected, given, strict=True))]))
 
 
 def _cast(program: Program, dtype: torch.dtype, holder: nn.Module) -> nn.Module:

@@ -59,7 +59,7 @@ class TwoInputs(nn.Module):
 
 class DictOutput(nn.Module):
     def forward(self, x):
-        return {"logits": x}
+        return {"channels": x.shape[1]}
 
 
 class FixedBatch(nn.Module):
@@ -420,6 +420,13 @@ def test_a_network_with_two_inputs(here: Path) -> None:
     )
 
 
+def test_a_network_that_returns_no_tensor(here: Path) -> None:
+    assert refusal(None, arch="model.py:DictOutput") == (
+        "the network returns a dict without any tensor",
+        "wrap it in a module that returns the logits",
+    )
+
+
 def test_a_network_that_mixes_the_batch(here: Path) -> None:
     assert refusal(None, arch="model.py:FixedBatch") == (
         "the network answers a batch of 2 with shape (1, 24)",
@@ -479,3 +486,36 @@ def test_an_archive_for_two_inputs_knows_both_sizes(here: Path) -> None:
     with pytest.raises(ModelError) as caught:
         load(Path("m.pt2"), arch=None, input_size=[Input((3,)), Input((4,))])
     assert caught.value.message == "m.pt2: made for inputs of 3 and 3, not 3 and 4"
+
+
+def test_an_archive_with_an_input_that_has_no_batch(here: Path) -> None:
+    class Sum(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x + y
+
+    exported = torch.export.export(Sum(), (torch.ones(2, 3), torch.tensor(2.0)))
+    torch.export.save(exported, here / "m.pt2")
+    assert refusal("m.pt2", size=None) == (
+        "the network takes 2 inputs, one of shape ()",
+        "edgeprune works on networks whose inputs are tensors of fixed sizes with a batch axis",
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_network_in_half_precision(dtype: torch.dtype) -> None:
+    with pytest.raises(ModelError) as caught:
+        capture(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2).to(dtype)), (3,))
+    assert (caught.value.message, caught.value.hint) == (
+        f"1.weight is {str(dtype).removeprefix('torch.')}",
+        "give the network in float32 (model.float()); half precision is made on export",
+    )
+
+
+def test_a_network_without_values() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    with pytest.raises(ModelError) as caught:
+        capture(module.to("meta"), (3,))
+    assert (caught.value.message, caught.value.hint) == (
+        "0.weight is on the meta device: it has no values",
+        "load the weights first",
+    )

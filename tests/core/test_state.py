@@ -25,17 +25,51 @@ def refused(action: object, *arguments: object, **options: object) -> tuple[str,
     return caught.value.message, caught.value.hint
 
 
-@pytest.mark.parametrize("situation", SITUATIONS)
+COMPUTED = {
+    "weight_norm": ("1.weight", "1.parametrizations.weight.original0"),
+    "weight_standardisation": ("body.weight_folded", "body.weight"),
+}
+"""Situations whose captured program stores a weight that the network computes, and what from."""
+
+
+@pytest.mark.parametrize("situation", [name for name in SITUATIONS if name not in COMPUTED])
 def test_a_state_dict_becomes_what_surgery_makes(situation: str) -> None:
     module, shrunk, plan = halved(situation)
     state = module.state_dict()
     before = {name: tensor.clone() for name, tensor in state.items()}
     narrow = plan.apply_to_state(state)
     expected = shrunk.tensors()
-    assert list(narrow) == list(state)
+    assert list(narrow) == [name for name in state if name not in plan.dropped]
     assert all(same(narrow[name], expected[name].detach()) for name in narrow)
     assert all(same(state[name], before[name]) for name in state), "the argument is as it was"
     assert all(one.is_contiguous() for one in narrow.values())
+
+
+@pytest.mark.parametrize("situation", COMPUTED)
+def test_a_weight_that_the_network_computes_is_in_no_state_and_said_to_be(situation: str) -> None:
+    module, shrunk, plan = halved(situation)
+    weight, source = COMPUTED[situation]
+    said = (
+        f"'{weight}' is computed from '{source}' in the network (a parametrization, or its forward); "
+        "the plan narrows the computed weight",
+        "go on with model.pt2, which stores it; or store it in the network before it is pruned "
+        "(torch.nn.utils.parametrize.remove_parametrizations)",
+    )
+    assert refused(plan.apply_to_state, module.state_dict()) == said
+    assert refused(plan.restore_state, shrunk.module.state_dict(), module.state_dict()) == said
+    optimizer = torch.optim.Adam(module.named_parameters())
+    assert refused(plan.apply_to_optimizer, optimizer.state_dict()) == said
+
+
+def test_a_state_without_parametrizations_is_narrowed() -> None:
+    module, shrunk, plan = halved("weight_norm")
+    torch.nn.utils.parametrize.remove_parametrizations(module[1], "weight")
+
+    narrow = plan.apply_to_state(module.state_dict())
+
+    assert all(
+        torch.allclose(one, shrunk.tensors()[name]) for name, one in narrow.items() if one.is_floating_point()
+    )
 
 
 def test_arrays_are_narrowed_like_tensors() -> None:

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from zoo import SITUATIONS, Forward, Net
 
+from edgeprune.core.group import Kind
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import capture
+from edgeprune.graph.check import prove
 from edgeprune.graph.couple import Coupling, couple
 
 
@@ -17,9 +19,11 @@ def situation(name: str) -> Coupling:
     return one.coupling()
 
 
-def wired(wiring: Forward, *input_size: int, **parts: nn.Module | Tensor) -> Coupling:
+def wired(
+    wiring: Forward, *input_size: int, allow: tuple[str, ...] = (), **parts: nn.Module | Tensor
+) -> Coupling:
     """The coupling of layers and how they are wired."""
-    return couple(capture(Net(wiring, **parts).eval(), input_size))
+    return couple(capture(Net(wiring, **parts).eval(), input_size), allow)
 
 
 def classes(coupling: Coupling, tensor: str, axis: int) -> list[int]:
@@ -42,13 +46,35 @@ def free(coupling: Coupling) -> dict[str, int]:
 
 
 def keeping(coupling: Coupling, **kept: tuple[int, ...]) -> tuple[Cut, ...]:
-    """Cuts by group; `__` stands for a dot in a group's name."""
+    """Cuts by group; `__` may stand for a dot in a group's name."""
     units = {group.id: group.units for group in coupling.groups}
     return tuple(
         Cut(group=name, units=units[name], kept=kept[short])
         for short in kept
         for name in [short.replace("__", ".")]
     )
+
+
+def halves(coupling: Coupling, *kinds: Kind) -> tuple[Cut, ...]:
+    """Every second unit of every free group of some kinds (all without) goes."""
+    return tuple(
+        Cut(group=group.id, units=group.units, kept=tuple(range(1, group.units, 2)))
+        for group in coupling.free(*kinds)
+    )
+
+
+def assert_exact(coupling: Coupling) -> None:
+    """Whatever is cut is exact: half of everything, all but one unit of everything, each group alone."""
+    last = tuple(
+        Cut(group=one.id, units=one.units, kept=(one.units // 2,))
+        for one in coupling.free()
+        if one.kind != "blocks"
+    )
+    assert last
+    for cuts in (halves(coupling), last, *((cut,) for cut in last)):
+        proven = prove(coupling, cuts)
+        assert proven.refused == {}
+        assert proven.cuts == cuts
 
 
 def constants(module: torch.fx.GraphModule, operator: str) -> list[tuple[object, ...]]:

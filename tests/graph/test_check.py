@@ -7,13 +7,16 @@ from functools import cache
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
+from zoo import pooled
 
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.check import TOLERANCE, prove
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.surgery import shrink
-from graph.labels import keeping, situation
+from graph.labels import keeping, situation, wired
 
 # body reads stem's 8 channels and down's 12, one after the other; down is the group that is mistreated.
 GUILTY = "down.0"
@@ -166,12 +169,115 @@ def test_every_guilty_group_is_found() -> None:
     assert [cut.group for cut in proven.cuts] == [GUILTY]
 
 
-def test_cuts_that_fail_only_together_are_all_refused() -> None:
-    proven = prove(network(), cuts(), operate=tampered(not_a_number, "stem.0", "body.0"))
+@pytest.mark.parametrize(
+    ("together", "last"),
+    [
+        (("stem.0", "body.0"), "body.0"),
+        (("stem.0", GUILTY), GUILTY),
+        (("stem.0", GUILTY, "body.0"), "body.0"),
+    ],
+)
+def test_of_cuts_that_fail_only_together_the_last_straw_is_refused(
+    together: tuple[str, ...], last: str
+) -> None:
+    proven = prove(network(), cuts(), operate=tampered(not_a_number, *together))
 
-    assert set(proven.refused) == {"stem.0", GUILTY, "body.0"}
-    assert proven.cuts == ()
-    assert proven.program.tensors()["body.0.weight"].shape == (10, 20, 3, 3)
+    assert proven.refused == {last: "together with others, its answers differ by nan (relative, float64)"}
+    assert [cut.group for cut in proven.cuts] == [one.group for one in cuts() if one.group != last]
+    assert proven.relative_error <= TOLERANCE
+
+
+def test_two_pairs_that_fail_only_together_lose_two_groups() -> None:
+    def operate(coupling: Coupling, chosen: tuple[Cut, ...]) -> Program:
+        pairs = [("stem.0", GUILTY), ("stem.0", "body.0")]
+        bad = [pair for pair in pairs if set(pair) <= {cut.group for cut in chosen}]
+        return tampered(not_a_number, *bad[0])(coupling, chosen) if bad else shrink(coupling, chosen)
+
+    proven = prove(network(), cuts(), operate=operate)
+
+    assert set(proven.refused) == {GUILTY, "body.0"}
+    assert [cut.group for cut in proven.cuts] == ["stem.0"]
+
+
+@pytest.mark.parametrize("answer", ["head.bias", "other.bias", "map.bias"])
+def test_one_wrong_answer_of_several_is_enough(answer: str) -> None:
+    coupling = situation("words_and_image")
+    chosen = keeping(coupling, table=(1, 2), body=(0, 7))
+
+    def operate(coupling: Coupling, chosen: tuple[Cut, ...]) -> Program:
+        program = shrink(coupling, chosen)
+        if any(cut.group == "body" for cut in chosen):
+            program.tensors()[answer].data[0] = float("nan")
+        return program
+
+    assert set(prove(coupling, chosen, operate=operate).refused) == {"body"}
+
+
+def test_a_layer_whose_weights_are_still_constant_hides_nothing() -> None:
+    """Zero-initialised gains and layer scales of 1e-6, as of a network before its training."""
+    coupling = wired(
+        lambda net, x: net.head(pooled(net.stem(x) + net.scale * net.norm(net.body(net.stem(x))))),
+        *(3, 6, 6),
+        stem=nn.Conv2d(3, 6, 1),
+        body=nn.Conv2d(6, 6, 1),
+        norm=zeroed(nn.BatchNorm2d(6)),
+        scale=nn.Parameter(torch.full((6, 1, 1), 1e-6)),
+        head=nn.Linear(6, 3),
+    )
+    chosen = keeping(coupling, stem=(0, 2, 5))
+    saved = {name: one.clone() for name, one in coupling.program.tensors().items()}
+
+    def wrong_rows(coupling: Coupling, chosen: tuple[Cut, ...]) -> Program:
+        program = shrink(coupling, chosen)
+        if chosen:
+            rows = coupling.program.tensors()["body.weight"][[1, 2, 5]][:, [0, 2, 5]]
+            program.tensors()["body.weight"].data.copy_(rows)
+        return program
+
+    def wrong_gains(coupling: Coupling, chosen: tuple[Cut, ...]) -> Program:
+        program = shrink(coupling, chosen)
+        if chosen:
+            gains = coupling.program.tensors()["norm.weight"][[1, 2, 5]]
+            program.tensors()["norm.weight"].data.copy_(gains)
+        return program
+
+    assert set(prove(coupling, chosen, operate=wrong_rows).refused) == {"stem"}
+    assert set(prove(coupling, chosen, operate=wrong_gains).refused) == {"stem"}
+    proven = prove(coupling, chosen)
+    assert proven.refused == {}
+    # What is stirred is a copy: neither the network nor what is returned has other values.
+    assert all(torch.equal(one, saved[name]) for name, one in coupling.program.tensors().items())
+    assert torch.equal(proven.program.tensors()["norm.weight"], torch.zeros(3))
+    assert torch.equal(proven.program.tensors()["scale"], torch.full((3, 1, 1), 1e-6))
+
+
+def test_stirring_keeps_ties() -> None:
+    layer = nn.Linear(6, 6)
+    nn.init.constant_(layer.weight, 0.5)
+    coupling = wired(
+        lambda net, x: net.last(F.relu(net.second(F.relu(net.first(net.embed(x)))))),
+        4,
+        embed=nn.Linear(4, 6),
+        first=layer,
+        second=tied(nn.Linear(6, 6), layer),
+        last=nn.Linear(6, 2),
+    )
+
+    proven = prove(coupling, keeping(coupling, embed=(0, 4)))
+
+    assert proven.refused == {}
+    tensors = proven.program.tensors()
+    assert tensors["first.weight"] is tensors["second.weight"]
+
+
+def zeroed(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    nn.init.zeros_(norm.weight)
+    return norm
+
+
+def tied(layer: nn.Linear, other: nn.Linear) -> nn.Linear:
+    layer.weight = other.weight
+    return layer
 
 
 def test_surgery_that_spoils_the_whole_network_is_a_bug_and_not_an_endless_search() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -37,7 +38,7 @@ def test_a_small_residual_network_by_hand() -> None:
     assert count(coupling) == Cost(
         parameters=parameters,
         macs=8 * 3 * 9 * 256 + 16 * 8 * 9 * 64 + 16 * 8 * 64 + 160,
-        weight_bytes=4 * floats + 8,  # the batch norm counts its batches in an int64
+        weight_bytes=4 * floats,  # the int64 in which a batch norm counts its batches is no weight
         # The stem's convolution and its batch norm, 8 x 16 x 16 each, are alive at once.
         peak_activation_bytes=4 * 2 * 8 * 256,
     )
@@ -90,7 +91,11 @@ def test_macs_are_half_of_torchs_own_count(name: str) -> None:
 
 def test_attention_costs_the_same_however_it_is_written() -> None:
     written_out, fused = situation("mha_written_out"), situation("scaled_dot_product")
-    cuts = (Cut(group="value", units=8, kept=(1, 2, 6)),)
+    cuts = (
+        Cut(group="value/width", units=8, kept=(1, 2, 6)),
+        Cut(group="query/width", units=8, kept=(0, 4)),
+        Cut(group="query/heads", units=2, kept=(1,)),
+    )
 
     assert count(written_out).macs == count(fused).macs
     assert count(written_out, written_out.narrowed(cuts)).macs == count(fused, fused.narrowed(cuts)).macs
@@ -99,11 +104,52 @@ def test_attention_costs_the_same_however_it_is_written() -> None:
 def test_the_fast_model_agrees_with_the_count() -> None:
     coupling = situation("chunk_cat")
     cuts = [Cut(group="body.0", units=8, kept=(0, 5)), Cut(group="stem.0", units=8, kept=(1, 2, 3))]
-    narrowed = coupling.narrowed(cuts)
-    model, cost = CostModel(coupling), count(coupling, narrowed)
+    kept = coupling.kept(cuts)
+    model, cost = CostModel(coupling), count(coupling, coupling.narrowed(cuts))
 
-    assert (model.macs(narrowed.kept), model.parameters(narrowed.kept)) == (cost.macs, cost.parameters)
+    assert (model.macs(kept), model.parameters(kept)) == (cost.macs, cost.parameters)
     assert cost.macs < count(coupling).macs
+
+
+@pytest.mark.parametrize("name", ["chunk_cat", "residual_blocks", "mha_written_out", "grouped"])
+def test_a_part_of_the_model_is_enough_for_differences(name: str) -> None:
+    coupling = situation(name)
+    model = CostModel(coupling)
+    whole = coupling.kept(())
+    for group in coupling.free():
+        part = model.around(np.unique(coupling.unit_classes[group.id]))
+        kept = coupling.kept((Cut(group=group.id, units=group.units, kept=(group.units - 1,)),))
+        for fast, full in ((part.macs, model.macs), (part.parameters, model.parameters)):
+            assert fast(whole) - fast(kept) == full(whole) - full(kept)
+        assert full(kept) < full(whole)
+
+
+RECURRENT = 12 * 16 + 12 + 2 * (4 * 8 * (12 + 8)) + 2 * (4 * 8 * (16 + 8)) + 3 * 6 * (16 + 6)
+
+
+def test_a_recurrent_layer_costs_its_matrices_at_every_step() -> None:
+    coupling = situation("recurrent")
+    steps, head = 6, 12 * 10
+
+    assert count(coupling).macs == steps * (RECURRENT - 12) + head
+    one = Cut(group="lstm.weight_ih_l0", units=8, kept=(3,))
+    expected = 12 * 16 + 2 * 4 * (12 + 1) + 2 * 4 * (2 + 1) + 3 * 6 * (2 + 6)
+    assert count(coupling, coupling.narrowed((one,))).macs == steps * expected + head
+
+
+def test_the_mean_of_a_block_counts_nothing_and_a_removed_block_neither() -> None:
+    coupling = situation("residual_blocks")
+    each = {name: 256 * 9 * (8 * inner + inner * 8) for name, inner in (("one", 6), ("two", 5), ("three", 7))}
+    stem, head = 256 * 9 * 3 * 8, 80
+
+    assert count(coupling).macs == stem + sum(each.values()) + head
+    cuts = (Cut(group="blocks", units=3, kept=(1,)),)
+    assert count(coupling, coupling.narrowed(cuts)).macs == stem + each["two"] + head
+
+
+def test_einsum_costs_what_the_same_products_cost() -> None:
+    assert count(situation("einsum_attention")).macs == count(situation("mha_written_out")).macs
+    assert count(situation("batched_heads")).macs == count(situation("mha_written_out")).macs
 
 
 def test_a_network_without_products_costs_none() -> None:

@@ -11,18 +11,38 @@ from zoo import SITUATIONS, conv_bn, pooled
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import couple
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.narrowing import dropped, narrowings
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_the_narrowings_give_the_shrunk_programs_tensors(name: str) -> None:
     _, shrunk, plan = halved(name)
     original, expected = coupled(name).program.tensors(), shrunk.tensors()
-    for key, tensor in original.items():
+    stay = {key: tensor for key, tensor in original.items() if key not in plan.dropped}
+    for key, tensor in stay.items():
         narrow = plan.tensors[key].of(tensor) if key in plan.tensors else tensor
         assert torch.equal(narrow, expected[key])
-    changed = {key for key, tensor in original.items() if tensor.shape != expected[key].shape}
+    changed = {key for key, tensor in stay.items() if tensor.shape != expected[key].shape}
     assert set(plan.tensors) == changed
+    assert not expected.keys() & set(plan.dropped)
+
+
+def test_tensors_of_a_branch_that_goes_are_dropped_and_not_narrowed() -> None:
+    coupling = coupled("residual_blocks")
+    cuts = (
+        Cut(group="blocks", units=3, kept=(1, 2)),
+        Cut(group="one.0.0", units=6, kept=(0,)),
+        Cut(group="two.0.0", units=5, kept=(0,)),
+    )
+
+    gone = dropped(coupling, cuts)
+
+    one = {name for name in coupling.program.tensors() if name.startswith("one.")}
+    # Nothing reads the number of batches, in the branch or out of it.
+    assert set(gone) == one - {"one.0.1.num_batches_tracked"}
+    assert not narrowings(coupling, cuts).keys() & set(gone)
+    assert narrowings(coupling, cuts)["two.0.0.weight"].kept == {0: (0,)}
+    assert dropped(coupling, cuts[1:]) == ()
 
 
 def test_no_cut_narrows_nothing() -> None:

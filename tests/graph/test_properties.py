@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from zoo import Net, conv_bn, lived_in
+from zoo import Net, attend, conv_bn, lived_in
 
 from edgeprune.core.plan import Cut
 from edgeprune.graph.capture import Program, capture
@@ -19,7 +19,7 @@ from edgeprune.graph.check import TOLERANCE, prove
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
 
-SIZE = 6
+SIZE = 4
 Block = Callable[[int, int], tuple[nn.Module, int]]
 """From the channels that come in and a number to choose by: a block, and the channels that go out."""
 
@@ -108,12 +108,153 @@ def twice(channels: int, choice: int) -> tuple[nn.Module, int]:
 
 
 def transposed(channels: int, choice: int) -> tuple[nn.Module, int]:
-    return nn.Sequential(nn.ConvTranspose2d(channels, 5, 3, padding=1), nn.ReLU()), 5
+    groups = divisor(channels, choice)
+    layer = nn.ConvTranspose2d(channels, 2 * groups, 3, padding=1, groups=groups)
+    return nn.Sequential(layer, nn.ReLU()), 2 * groups
+
+
+def grouped_and_shuffled(channels: int, choice: int) -> tuple[nn.Module, int]:
+    groups = divisor(channels, choice)
+    layer = conv_bn(channels, channels, kernel=1, groups=groups)
+    return Net(lambda net, x: F.channel_shuffle(net.layer(x), groups), layer=layer), channels
+
+
+def gated(channels: int, choice: int) -> tuple[nn.Module, int]:
+    out = 2 + choice % 4
+    return Net(lambda net, x: F.glu(net.body(x), 1), body=nn.Conv2d(channels, 2 * out, 1)), out
+
+
+def pixels(channels: int, choice: int) -> tuple[nn.Module, int]:
+    """Into channels and back, with a layer between, or a layer for each pixel of a larger image."""
+    if choice % 2:
+        body = nn.Conv2d(4 * channels, 12, 1)
+        return Net(lambda net, x: F.pixel_shuffle(net.body(F.pixel_unshuffle(x, 2)), 2), body=body), 3
+    body = nn.Conv2d(channels, 12, 1)
+    return Net(lambda net, x: F.avg_pool2d(F.pixel_shuffle(net.body(x), 2), 2), body=body), 3
+
+
+def stacked(channels: int, choice: int) -> tuple[nn.Module, int]:
+    axis = (1, 2, -1)[choice % 3]
+    return Net(
+        lambda net, x: torch.stack([net.one(x), x, net.two(x)], axis).sum(axis),
+        one=conv_bn(channels, channels, kernel=1),
+        two=nn.Conv2d(channels, channels, 1, groups=divisor(channels, choice)),
+    ), channels
+
+
+def mean_over_channels(channels: int, choice: int) -> tuple[nn.Module, int]:
+    if choice % 2:
+        return Net(lambda net, x: x * x.mean(1, keepdim=True).sigmoid()), channels
+    return Net(
+        lambda net, x: x + (x.sum(1, keepdim=True) * 0.1).tanh() * x.norm(dim=1, keepdim=True)
+    ), channels
+
+
+def group_norm(channels: int, choice: int) -> tuple[nn.Module, int]:
+    return nn.Sequential(nn.GroupNorm(divisor(channels, choice), channels), nn.ReLU()), channels
+
+
+def chain(channels: int, choice: int) -> tuple[nn.Module, int]:
+    """Residual branches one after the other: whole ones go."""
+    widths = [2 + choice % 3, 2, 3][: 2 + choice % 2]
+    bodies = {
+        f"body{place}": nn.Sequential(conv_bn(channels, width, kernel=1), nn.Conv2d(width, channels, 1))
+        for place, width in enumerate(widths)
+    }
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        for name in bodies:
+            branch = net.get_submodule(name)(x)
+            x = x + branch if choice % 5 else F.relu(branch + x)
+        return x
+
+    return Net(wiring, **bodies), channels
+
+
+def rms_norm(channels: int, choice: int) -> tuple[nn.Module, int]:
+    norm = nn.RMSNorm(channels, eps=(1e-2, None)[choice % 2])
+    if choice % 3:
+        nn.init.uniform_(norm.weight)
+    return Net(lambda net, x: net.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), norm=norm), channels
+
+
+def layer_norm(channels: int, choice: int) -> tuple[nn.Module, int]:
+    """Locked, whatever else is done to the same channels."""
+    norm = nn.LayerNorm(channels)
+    return Net(lambda net, x: net.norm(x.flatten(2).mT).mT.unflatten(2, (SIZE, SIZE)), norm=norm), channels
+
+
+def view_split(channels: int, choice: int) -> tuple[nn.Module, int]:
+    parts = divisor(channels, choice)
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        inner = x.view(-1, parts, channels // parts, SIZE, SIZE)
+        return inner.sum(1) if choice % 2 else inner.amax(1)
+
+    return Net(wiring), channels // parts
+
+
+def stepped(channels: int, choice: int) -> tuple[nn.Module, int]:
+    step, start = 2 + choice % 2, choice % 2
+    return Net(lambda net, x: x[:, start::step] if choice % 3 else x[:, :-1:step]), len(
+        range(start, channels, step) if choice % 3 else range(0, channels - 1, step)
+    )
+
+
+def picked(channels: int, choice: int) -> tuple[nn.Module, int]:
+    order = torch.tensor([(3 * place + choice) % channels for place in range(2 + choice % 5)])
+    return Net(lambda net, x: torch.cat([x[:, net.order], x[:, 0].unsqueeze(1)], 1), order=order), len(
+        order
+    ) + 1
+
+
+def attention(channels: int, choice: int) -> tuple[nn.Module, int]:
+    """Heads over pixels: written out, fused by an operator, or by einsum; q, k and v in one layer or three."""
+    heads, width = 1 + choice % 3, 2 + choice % 2
+    inner = heads * width
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        if choice % 2:
+            packed = net.first(tokens).reshape(-1, SIZE * SIZE, 3, heads, width).permute(2, 0, 3, 1, 4)
+            query, key, value = packed.unbind(0)
+        else:
+            query, key, value = (
+                one.unflatten(-1, (heads, width)).transpose(1, 2) for one in net.first(tokens).chunk(3, -1)
+            )
+        mixed = attended(query, key, value, choice)
+        return x + net.last(mixed.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
+
+    return Net(wiring, first=nn.Linear(channels, 3 * inner), last=nn.Linear(inner, channels)), channels
+
+
+def attended(query: Tensor, key: Tensor, value: Tensor, choice: int) -> Tensor:
+    if choice % 3 == 0:
+        return F.scaled_dot_product_attention(query, key, value)
+    if choice % 3 == 1:
+        return attend(query, key, value)
+    scores = torch.einsum("bhqd,bhkd->bhqk", query, key).softmax(-1)
+    return torch.einsum("bhqk,bhkd->bhqd", scores, value)
+
+
+def recurrent(channels: int, choice: int) -> tuple[nn.Module, int]:
+    """Pixels read one after the other."""
+    kind = (nn.GRU, nn.LSTM)[choice % 2]
+    read = kind(channels, 3, bidirectional=choice % 3 == 0, batch_first=True)
+    out = 6 if choice % 3 == 0 else 3
+    return Net(lambda net, x: net.read(x.flatten(2).mT)[0].mT.unflatten(2, (SIZE, SIZE)), read=read), out
+
+
+def divisor(channels: int, choice: int) -> int:
+    """One of the small divisors."""
+    found = [one for one in (1, 2, 3, 4) if channels % one == 0]
+    return found[choice % len(found)]
 
 
 BLOCKS: list[Block] = [
     plain, residual, dense, split, halves, sliced_sum, shuffle, grouped, depthwise, squeeze_excite, padded,
-    twice, transposed,
+    twice, transposed, grouped_and_shuffled, gated, pixels, stacked, mean_over_channels, group_norm, chain,
+    rms_norm, layer_norm, view_split, stepped, picked, attention, recurrent,
 ]  # fmt: skip
 
 
@@ -134,23 +275,36 @@ HEADS = [mean_head, flat_head, flat_head_channels_last]
 
 @st.composite
 def networks(draw: st.DrawFn) -> nn.Module:
-    """A stem, up to four blocks and a head."""
+    """A stem, up to four blocks and a head, sometimes a second one behind the first block."""
     torch.manual_seed(draw(st.integers(0, 9)))
-    layers, channels = [conv_bn(3, 8)], 8
-    for block in draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4)):
+    first, channels = [conv_bn(3, 8)], 8
+    second: list[nn.Module] = []
+    after_first = channels
+    for place, block in enumerate(draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=4))):
+        layers = second if place else first
         layer, channels = block(channels, draw(st.integers(0, 20)))
         layers.append(layer)
-        if channels < 2:
-            layers.append(conv_bn(channels, 4))
-            channels = 4
+        if channels < 2 or channels > 40:
+            layers.append(conv_bn(channels, 6))
+            channels = 6
+        after_first = after_first if place else channels
     flatten = draw(st.sampled_from(HEADS))
     width = channels if flatten is mean_head else channels * SIZE * SIZE
-    body, head = nn.Sequential(*layers), nn.Linear(width, 4)
-    return lived_in(Net(lambda net, x: net.head(flatten(net.body(x))), body=body, head=head)).eval()
+    also = draw(st.booleans())
+
+    def wiring(net: Net, x: Tensor) -> Tensor | dict[str, Tensor]:
+        early = net.first(x)
+        late = net.head(flatten(net.second(early)))
+        return {"late": late, "early": net.other(early)} if also else late
+
+    parts = {"first": nn.Sequential(*first), "second": nn.Sequential(*second), "head": nn.Linear(width, 4)}
+    if also:
+        parts["other"] = nn.Conv2d(after_first, 2, 1)
+    return lived_in(Net(wiring, **parts)).eval()
 
 
 def any_cuts(coupling: Coupling, seed: int) -> tuple[Cut, ...]:
-    """A non-empty set of kept units for every free group."""
+    """A non-empty set of kept units for every free group, of whatever kind."""
     random = np.random.default_rng(seed)
     cuts = []
     for group in coupling.free():
@@ -159,13 +313,17 @@ def any_cuts(coupling: Coupling, seed: int) -> tuple[Cut, ...]:
     return tuple(cuts)
 
 
-def torchs_macs(program: Program) -> int:
+def counted_macs(program: Program) -> int:
+    """As torch counts; it leaves fused attention on a CPU and recurrent layers out, so they are captured anew."""
+    operators = " ".join(str(node.target) for node in program.graph.nodes)
+    if any(name in operators for name in ("scaled_dot_product", "aten.gru", "aten.lstm")):
+        return count(couple(Program(program.exported().module(check_guards=False), program.inputs))).macs
     with FlopCounterMode(display=False) as counter:
-        program.run(program.example(1))
+        program.answers(program.examples(1))
     return int(counter.get_total_flops()) // 2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(network=networks(), seed=st.integers(0, 10_000))
 def test_any_cut_of_any_network_is_exact_and_costs_what_was_predicted(network: nn.Module, seed: int) -> None:
     coupling = couple(capture(network, (3, SIZE, SIZE)))
@@ -175,8 +333,12 @@ def test_any_cut_of_any_network_is_exact_and_costs_what_was_predicted(network: n
 
     assert proven.refused == {}
     assert proven.relative_error <= TOLERANCE
-    assert proven.program.run(proven.program.example(3)).shape == (3, 4)
+    shapes = [tuple(one.shape) for one in proven.program.answers(proven.program.examples(3))]
+    assert (3, 4) in shapes
+    assert sorted(shapes) == sorted(
+        tuple(one.shape) for one in coupling.program.answers(coupling.program.examples(3))
+    )
     predicted = count(coupling, coupling.narrowed(cuts))
     parameters = {id(one): one.numel() for one in proven.program.module.parameters()}
     assert predicted.parameters == sum(parameters.values())
-    assert predicted.macs == torchs_macs(proven.program)
+    assert predicted.macs == counted_macs(proven.program)

@@ -80,7 +80,7 @@ def test_windows_of_one_image_count_as_one_image() -> None:
     net, (inputs, labels) = SITUATIONS["window_attention"].build(), everything(data)
     assert isinstance(net, Net)
     # The stem is read twice, in windows by the attention and then as the stream: its mean is the first.
-    found = screened("screening", coupling, data).groups["qkv#2"]
+    found = screened("screening", coupling, data).groups["qkv/width#2"]
     windows = net.stem(inputs).permute(0, 2, 3, 1).view(-1, 2, 4, 2, 4, 12).permute(0, 1, 3, 2, 4, 5)
     query, key, value = net.qkv(windows.reshape(-1, 16, 12)).chunk(3, -1)
     read = (query @ key.transpose(1, 2) + net.bias).softmax(-1) @ value
@@ -160,4 +160,6 @@ def test_groups_that_no_plain_layer_reads_are_ranked_too(situation: str) -> None
     coupling = couple(tiny(situation))
     data = a_split(40, size=SITUATIONS[situation].inputs)
     result = screened("screening", coupling, data)
-    assert set(result.groups) == {group.id for group in coupling.free()}
+    # Dimensions of query and key are read by each other only: no harm can be told.
+    assert {group.id for group in coupling.free()} - set(result.groups) <= {"query/width"}
+    assert {group.id for group in coupling.free() if group.of_role("consumer")} <= set(result.groups)

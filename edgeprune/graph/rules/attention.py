@@ -97,7 +97,7 @@ def einsum(flow: Flow, node: Node) -> Axes:
         found[letter] = flow.meet(node, [flow.of(one)[axis] for one, axis in places])
         if letter not in right:
             _end(flow, node, *places[0], *(places[1] if len(places) > 1 else places[0]))
-        if not any(one.op == "get_attr" for one in nodes):
+        if len(nodes) > 1 and not any(one.op == "get_attr" for one in nodes):
             shared = letter in right and len(places) == len(nodes)
             flow.mark(found[letter], "heads" if shared else "width")
         for one, axis in places:

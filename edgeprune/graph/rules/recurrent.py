@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from torch.fx import Node
 
-from edgeprune.graph.flow import Axes, Flow, Labels, Rule
-from edgeprune.graph.nodes import shape_of
+from edgeprune.graph.flow import COMPUTED_WEIGHT, PLAIN_WEIGHT, Axes, Flow, Labels, Rule
+from edgeprune.graph.nodes import shape_of, tensor_shape
 
 _GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 
@@ -28,8 +28,9 @@ def recurrent(flow: Flow, node: Node) -> list[Axes]:
         one for one in (states if isinstance(states, (list, tuple)) else [states]) if isinstance(one, Node)
     ]
     if len(parameters) != layers * directions * each:
-        flow.lock_all(node, node.all_input_nodes, "a recurrent layer with projections")
-        return [(None,) * len(shape_of(node))]
+        return _locked(flow, node, "a recurrent layer with projections")
+    if any(one.op != "get_attr" for one in parameters):
+        return _locked(flow, node, COMPUTED_WEIGHT, PLAIN_WEIGHT)
     axes = flow.of(source)
     flow.lock_axes(node, axes[:-1], "a recurrent layer runs along this axis")
     hidden = flow.fresh(shape_of(parameters[1])[1] or 0)
@@ -49,6 +50,11 @@ def recurrent(flow: Flow, node: Node) -> list[Axes]:
         flow.lock_axes(node, flow.of(one)[:-1], "one state per layer and direction")
         flow.meet(node, [flow.of(one)[-1], hidden])
     return [(None, None, read), *((None, None, hidden) for _ in initial)]
+
+
+def _locked(flow: Flow, node: Node, why: str, hint: str = "") -> list[Axes]:
+    flow.lock_all(node, node.all_input_nodes, why, hint)
+    return [(None,) * len(tensor_shape(part)) for part in node.meta["val"]]
 
 
 def _couple(flow: Flow, node: Node, own: list[Node], hidden: Labels, gates: int) -> None:
