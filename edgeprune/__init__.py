@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from edgeprune.core.plan import Plan as Plan
     from edgeprune.pipeline import apply as apply
     from edgeprune.pipeline import compress as compress
+    from edgeprune.pipeline import explain as explain
     from edgeprune.pipeline import give_back as give_back
     from edgeprune.pipeline import inspect as inspect
 
 __version__ = "0.1.0"
-__all__ = ["Plan", "__version__", "apply", "compress", "give_back", "inspect"]
+__all__ = ["Plan", "__version__", "apply", "compress", "explain", "give_back", "inspect"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +26,7 @@ def __getattr__(name: str) -> Any:
         from edgeprune.core.plan import Plan
 
         return Plan
-    if name in {"apply", "compress", "give_back", "inspect"}:
+    if name in {"apply", "compress", "explain", "give_back", "inspect"}:
         from edgeprune import pipeline
 
         return getattr(pipeline, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ import torch
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Format
 from edgeprune.core.errors import GateError, StorageError
+from edgeprune.core.explanation import Explanation
 from edgeprune.core.files import sha256, storage_errors
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Inspection
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.plan import PLAN, Plan, find_plan
@@ -19,23 +22,24 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion
 from edgeprune.core.registry import build
 from edgeprune.core.report import Compensation, Delivery, Judgement, Latencies, Proof, Qualities, Report
-from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.samples import Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
-from edgeprune.graph.capture import Program
+from edgeprune.graph.capture import Input, Program
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.give_back import give_back as give_the_class_back
 from edgeprune.graph.give_back import refilled
 from edgeprune.graph.stored import Programs
-from edgeprune.stages.ask import ask, ask_to_inspect
+from edgeprune.stages.ask import ask, ask_to_look
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw, image_size
+from edgeprune.stages.explain import explain_layer
 from edgeprune.stages.export import export
 from edgeprune.stages.finetune import finetune
 from edgeprune.stages.hand_over import hand_over, require_room
 from edgeprune.stages.inspect import inspect_groups
-from edgeprune.stages.load import load
+from edgeprune.stages.load import load, require_single
 from edgeprune.stages.plan import plan
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
@@ -69,6 +73,7 @@ def compress(
     out: str | Path | None = None,
     seed: int = 0,
     trust_pickle: bool = False,
+    allow_inexact: Iterable[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """From a trained model to measured files in a run folder.
@@ -83,6 +88,9 @@ def compress(
         Input size without the batch, where neither archive, recipe nor data say it.
     budget : Budget, optional
         Default: half the MACs.
+    allow_inexact : of str, optional
+        Operators (`layer_norm`, `group_norm`) under which channels are cut although exactness does not
+        hold there.
     out : path, optional
         The run folder; default `runs/<model>-<target>`. A run of the same request is continued, an
         unfinished one of another request makes room, a finished one is never touched.
@@ -112,6 +120,7 @@ def compress(
         formats=formats,
         seed=seed,
         trust_pickle=trust_pickle,
+        allow_inexact=allow_inexact,
     )
     folder = Path(out) if out is not None else default_folder(request)
     if isinstance(source, Path) and source.resolve() == (folder / MODEL).resolve():
@@ -124,13 +133,44 @@ def inspect(
     model: str | Path | nn.Module | None = None,
     *,
     arch: str | None = None,
-    input: tuple[int, ...] | None = None,
+    input: tuple[int, ...] | Sequence[InputSize] | None = None,
     trust_pickle: bool = False,
+    allow_inexact: Iterable[str] = (),
 ) -> Inspection:
-    """What can be cut in a network, and why the rest cannot; without a model, random weights."""
+    """What can be cut in a network, and why the rest cannot; without a model, random weights.
+
+    `input` is the size of its one input without the batch, or one `InputSize` for each of several.
+    """
     source = Path(model) if isinstance(model, (str, Path)) else model
-    request = ask_to_inspect(source, arch=arch, input=input, trust_pickle=trust_pickle)
-    return inspect_groups(couple(_load(source, request, Silent())))
+    look = ask_to_look(
+        source,
+        arch=arch,
+        inputs=_inputs(input),
+        trust_pickle=trust_pickle,
+        allow_inexact=allow_inexact,
+    )
+    return inspect_groups(_looked_at(source, look))
+
+
+def explain(
+    model: str | Path | nn.Module | None = None,
+    *,
+    layer: str,
+    arch: str | None = None,
+    input: tuple[int, ...] | Sequence[InputSize] | None = None,
+    trust_pickle: bool = False,
+    allow_inexact: Iterable[str] = (),
+) -> Explanation:
+    """Where the channels of a layer (or of all layers below a name) go, and what goes with them."""
+    source = Path(model) if isinstance(model, (str, Path)) else model
+    look = ask_to_look(
+        source,
+        arch=arch,
+        inputs=_inputs(input),
+        trust_pickle=trust_pickle,
+        allow_inexact=allow_inexact,
+    )
+    return explain_layer(_looked_at(source, look), layer)
 
 
 def apply(
@@ -172,13 +212,19 @@ def apply(
     beside = Path(state) if state is not None else None
     require_room([file, *([beside] if beside else [])], inputs=inputs, force=force)
     chosen = plan if isinstance(plan, Plan) else find_plan(Path(plan))
-    request = ask_to_inspect(
-        source, arch=arch, input=input or chosen.input or None, trust_pickle=trust_pickle
+    look = ask_to_look(
+        source,
+        arch=arch,
+        inputs=_inputs(input or chosen.input),
+        trust_pickle=trust_pickle,
+        allow_inexact=chosen.allow_inexact,
     )
     told = progress or Silent()
-    original = _load(source, request, told)
-    cut = _carried_out(couple(original), chosen, told)
-    written = hand_over(original, cut.program, cut.plan, file, beside)
+    told.start("load")
+    coupling = _looked_at(source, look)
+    told.finish()
+    cut = _carried_out(coupling, chosen, told)
+    written = hand_over(coupling.program, cut.program, cut.plan, file, beside)
     return Application(model=name, plan=cut.plan, proof=cut.proof, files=tuple(str(one) for one in written))
 
 
@@ -209,7 +255,7 @@ def give_back(
     """
     chosen = plan if isinstance(plan, Plan) else find_plan(Path(plan))
     original = load(module, arch=None, input_size=input or chosen.input or None)
-    cut = _carried_out(couple(original), chosen, Silent())
+    cut = _carried_out(couple(original, chosen.allow_inexact), chosen, Silent())
     shrunk = cut.program
     if weights is not None:
         shrunk = refilled(shrunk, load(Path(weights), arch=None, input_size=None), source=str(weights))
@@ -219,6 +265,23 @@ def give_back(
 def default_folder(request: Request) -> Path:
     """Where a run goes when nothing is said: `runs/<model>-<target>`."""
     return Path("runs") / f"{request.model or 'module'}-{request.target}"
+
+
+def _inputs(given: tuple[int, ...] | Sequence[InputSize] | None) -> tuple[InputSize, ...]:
+    several = tuple(one for one in given or () if isinstance(one, InputSize))
+    single = tuple(size for size in given or () if isinstance(size, int))
+    return (InputSize(size=single),) if single else several
+
+
+def _looked_at(source: Path | nn.Module | None, look: Look) -> Coupling:
+    program = load(
+        source,
+        arch=look.arch,
+        input_size=[Input.of(one) for one in look.inputs] or None,
+        trust_pickle=look.trust_pickle,
+        base=Path(look.arch_base),
+    )
+    return couple(program, look.allow_inexact)
 
 
 def _opened(folder: Path, request: Request) -> Run:
@@ -240,7 +303,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
-    coupling = couple(original)
+    coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
     criterion = request.criterion or (DEFAULT_CRITERION if splits else DATA_FREE_CRITERION)
 
@@ -337,7 +400,7 @@ class _Refitted:
     compensation: Compensation
 
 
-def _load(source: Path | nn.Module | None, request: Request, progress: Progress) -> Program:
+def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Program:
     progress.start("load")
     program = load(
         source,
@@ -347,7 +410,7 @@ def _load(source: Path | nn.Module | None, request: Request, progress: Progress)
         base=Path(request.arch_base),
     )
     progress.finish()
-    return program
+    return require_single(program)
 
 
 def _screen(

@@ -13,9 +13,11 @@ from tiny import ELSEWHERE
 from zoo import SITUATIONS
 
 import edgeprune
+from edgeprune.core.errors import StorageError
 from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
 from edgeprune.core.report import Report
+from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program
 from edgeprune.stages.draw import draw
 from edgeprune.stages.load import load
@@ -86,7 +88,7 @@ def compress(desk: Path, out: str, *, progress: Heard | None = None, **options: 
     options = {"data": f"{desk}/data.py:patterns", "formats": ("onnx",), "target": ELSEWHERE, **options}
     return edgeprune.compress(
         NETWORK.build(),
-        input=NETWORK.input_size,
+        input=NETWORK.inputs,
         out=desk / out,
         progress=progress,
         **options,  # type: ignore[arg-type]
@@ -214,3 +216,39 @@ def test_an_epoch_of_training_comes_after_the_refit(desk: Path, whole: Report) -
         name: tensor.shape for name, tensor in before.items()
     }
     assert not torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_a_normed_stream_stays_whole_unless_its_norm_is_allowed(desk: Path) -> None:
+    normed = SITUATIONS["layer_norm_mlp"]
+    options = {"target": ELSEWHERE, "input": normed.inputs, "formats": ("onnx",), "criterion": "l2"}
+    locked = edgeprune.compress(
+        normed.build(),
+        out=desk / "exact",
+        budget=Budget(speedup=1.5),
+        **options,  # type: ignore[arg-type]
+    )
+    assert set(locked.locked) == {"embed", "head"}
+    assert locked.proof.inexact == {}
+    assert shrunk(desk / "exact").tensors()["embed.weight"].shape == (16, 16)
+    freed = edgeprune.compress(
+        normed.build(),
+        out=desk / "freed",
+        budget=Budget(speedup=6),
+        allow_inexact=["layer_norm"],
+        **options,  # type: ignore[arg-type]
+    )
+    assert set(freed.locked) == {"head"}
+    assert freed.proof.inexact == {"embed": ("layer_norm",)}
+    assert freed.proof.relative_error < 1e-9
+    assert freed.failures() == []
+    assert shrunk(desk / "freed").tensors()["embed.weight"].shape[0] < 16
+    again = edgeprune.apply(desk / "freed", normed.build(), out=desk / "again.pt2")
+    assert again.proof.inexact == freed.proof.inexact
+    assert_same_network(shrunk(desk / "freed"), load(desk / "again.pt2", arch=None, input_size=None))
+    with pytest.raises(StorageError, match=r"holds another run \(different: allow_inexact\)"):
+        edgeprune.compress(
+            normed.build(),
+            out=desk / "freed",
+            budget=Budget(speedup=6),
+            **options,  # type: ignore[arg-type]
+        )

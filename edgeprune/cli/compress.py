@@ -45,6 +45,7 @@ def compress(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/MODEL-TARGET.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    allow_inexact: options.AllowInexact = None,
     trust_pickle: options.TrustPickle = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -87,6 +88,7 @@ def compress(
                 out=out,
                 seed=seed,
                 trust_pickle=trust_pickle,
+                allow_inexact=allow_inexact or (),
                 progress=progress,
             )
     except KeyboardInterrupt as stop:

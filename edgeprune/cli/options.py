@@ -15,6 +15,23 @@ Arch = Annotated[
     ),
 ]
 Input = Annotated[str | None, typer.Option(help="Input size without batch, e.g. 3x224x224.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="Input size without batch, e.g. 3x224x224; 16:int<30000 for integers; once for each input.",
+    ),
+]
+AllowInexact = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Cut under this operator although exactness does not hold there: layer_norm, group_norm; "
+        "repeatable."
+    ),
+]
+AnyModel = Annotated[
+    Path | None, typer.Argument(help="A .pt2 archive, state dict or checkpoint; none with --arch.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Target = Annotated[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,17 +11,23 @@ from rich.table import Column, Table
 
 from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
-from edgeprune.core.inspection import Inspection
+from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
 from edgeprune.core.report import Baseline, DeliveredArtifact, Latency, Quality, Report
 from edgeprune.core.target import Target
-from edgeprune.core.units import format_bytes, format_count, format_ranges, format_seconds, format_shape
+from edgeprune.core.units import (
+    format_bytes,
+    format_count,
+    format_operator,
+    format_ranges,
+    format_seconds,
+)
 
 
 def report(document: Report, *, folder: Path) -> None:
     """The end of `compress`."""
-    out = _console()
+    out = console()
     cost, proof = document.cost, document.proof
     out.print(
         f"\n[bold]{document.model}[/] for [bold]{document.target}[/]: "
@@ -31,6 +39,13 @@ def report(document: Report, *, folder: Path) -> None:
         f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
         f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
     )
+    for name in sorted({name for names in proof.inexact.values() for name in names}):
+        cut = sum(name in names for names in proof.inexact.values())
+        out.print(
+            f"[yellow]exactness does not hold for {cut} group{'s' if cut > 1 else ''} under {name}[/]: "
+            "the norm's statistics are those of the kept channels; the proof compares with the original "
+            "in which the cut channels are left out of the statistics"
+        )
     quality = document.quality
     if quality.original and quality.shrunk and document.images:
         out.print(f"top-1: original {_quality(quality.original)}, shrunk {_quality(quality.shrunk)}")
@@ -49,37 +64,67 @@ def report(document: Report, *, folder: Path) -> None:
     out.print(f"{folder}/report.json  ({seconds} in all)")
 
 
-def inspection(document: Inspection) -> None:
-    """Groups as a table, largest saving first."""
-    out = _console()
-    table = Table("group", "units", "members", "MACs", "parameters", "locked because", box=None)
-    macs, parameters = document.cost.macs or 1, document.cost.parameters or 1
-    for row in sorted(document.groups, key=lambda row: (bool(row.locked), -row.macs)):
+def inspection(document: Inspection, *, all: bool) -> None:
+    """Groups as a table, in the order the network runs; groups locked alike in one line without `all`."""
+    out = console()
+    table = Table("group", "kind", "units", "members", "MACs", "parameters", "", box=None)
+    folded: dict[object, list[GroupRow]] = {}
+    for row in document.groups:
+        alike = (row.locked.why, row.locked.operator, row.kind) if row.locked and not all else row.id
+        folded.setdefault(alike, []).append(row)
+    for rows in folded.values():
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        units = sorted(row.units for row in rows)
+        free = rows[0].locked is None
         table.add_row(
-            row.id,
-            str(row.units),
-            str(len(row.members)),
-            "" if row.locked else f"{100 * row.macs / macs:.1f} %",
-            "" if row.locked else f"{100 * row.parameters / parameters:.1f} %",
-            row.locked,
+            f"{rows[0].id}{more}",
+            rows[0].kind,
+            f"{units[0]}..{units[-1]}" if units[0] != units[-1] else str(units[0]),
+            str(sum(len(row.members) for row in rows)),
+            _percent(rows[0].macs, document.cost.macs) if free else "",
+            _percent(rows[0].parameters, document.cost.parameters) if free else "",
+            group_note(rows),
         )
     out.print(table)
-    locked = sum(bool(row.locked) for row in document.groups)
+    inspection_summary(document)
+
+
+def inspection_summary(document: Inspection) -> None:
+    """What the network costs, and how little it could."""
+    out = console()
+    locked = [row.locked for row in document.groups if row.locked]
     out.print(
-        f"input {format_shape(document.input)}: {format_count(macs)} MACs, "
-        f"{format_count(parameters)} parameters; {locked} of {len(document.groups)} groups locked"
+        f"input {' and '.join(map(str, document.inputs))}: {_cost(document.cost)}; "
+        f"{len(locked)} of {len(document.groups)} groups locked"
     )
-    out.print(
-        f"with one unit left in every free group: {format_count(document.least.macs)} MACs, "
-        f"{format_count(document.least.parameters)} parameters"
-    )
-    for hint in dict.fromkeys(row.hint for row in document.groups if row.hint):
-        out.print(f"locked: {hint}")
+    out.print(f"with one unit left in every free group: {_cost(document.least)}")
+    if document.beyond:
+        names = " and ".join(document.beyond.allow)
+        out.print(f"ceiling if {names} were allowed: {_cost(document.beyond.least)}")
+    for hint, count in Counter(lock.hint for lock in locked if lock.hint).items():
+        out.print(f"locked ({count}): {hint}")
+
+
+def group_note(rows: Sequence[GroupRow]) -> str:
+    """Why groups that are alike are locked, or that their cut is not exact."""
+    first = rows[0]
+    if first.locked is None:
+        return f"not exact under {' and '.join(first.inexact)}" if first.inexact else ""
+    return f"locked: {lock_words([row.locked for row in rows if row.locked])}"
+
+
+def lock_words(locks: Sequence[Lock]) -> str:
+    """A reason with its operator and the user's lines."""
+    operator = "" if locks[0].operator in {"output", "placeholder"} else format_operator(locks[0].operator)
+    lines = list(dict.fromkeys(lock.source for lock in locks if lock.source))
+    more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+    place = ", ".join(part for part in (operator, *lines[:3]) if part) + more
+    return f"{locks[0].why} ({place})" if place else locks[0].why
 
 
 def profiling(document: Profiling) -> None:
     """Latencies of loose files."""
-    out = _console()
+    out = console()
     table = Table("file", "size", "p50 ms", "p95 ms", "p99 ms", "runtime", box=None)
     for file in document.files:
         table.add_row(
@@ -95,7 +140,7 @@ def profiling(document: Profiling) -> None:
 
 def comparison(document: Comparison) -> None:
     """Two reports side by side."""
-    out = _console()
+    out = console()
     table = Table("file", "size", "top-1 %", "p50 ms", "ratio", "verdict", box=None)
     for row in document.rows:
         interval = f" [{row.interval[0]:.2f}, {row.interval[1]:.2f}]" if row.interval else ""
@@ -117,7 +162,7 @@ def comparison(document: Comparison) -> None:
 
 def application(document: Application) -> None:
     """A plan that was carried out."""
-    out, proof, plan = _console(), document.proof, document.plan
+    out, proof, plan = console(), document.proof, document.plan
     out.print(f"[bold]{document.model}[/]: {_saving(plan.before, plan.after)}")
     out.print(
         f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
@@ -129,7 +174,7 @@ def application(document: Application) -> None:
 
 def difference(document: PlanDifference) -> None:
     """Two plans, group by group."""
-    out, sides = _console(), (document.first, document.second)
+    out, sides = console(), (document.first, document.second)
     table = Table("group", "units", "first keeps", "second keeps", "only first", "only second", box=None)
     for row in document.groups:
         table.add_row(
@@ -159,7 +204,7 @@ def _saving(before: Cost, after: Cost) -> str:
 
 def target(document: Target) -> None:
     """One target with its facts and their sources."""
-    out = _console()
+    out = console()
     out.print(f"[bold]{document.name}[/]: {document.summary}")
     out.print(f"formats: {', '.join(f'{f} ({r})' for f, r in document.runtimes.items())}")
     out.print(f"precisions: {', '.join(document.precisions)}; threads: {document.threads}")
@@ -169,6 +214,14 @@ def target(document: Target) -> None:
     for name, fact in document.physics.items():
         table.add_row(name, f"{_value(fact.value)} {fact.unit}".strip(), fact.source)
     out.print(table)
+
+
+def _cost(cost: Cost) -> str:
+    return f"{format_count(cost.macs)} MACs, {format_count(cost.parameters)} parameters"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / (whole or 1):.1f} %"
 
 
 def _value(value: float | str | bool) -> str:
@@ -239,7 +292,7 @@ def _change(before: float | None, after: float | None) -> str:
     return "-" if before is None or after is None else f"{before:.2f} -> {after:.2f}"
 
 
-def _console() -> Console:
+def console() -> Console:
     """Tables as wide as the terminal, or 160 columns where nobody watches; other lines are never broken."""
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)

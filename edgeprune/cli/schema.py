@@ -28,6 +28,7 @@ def schema(
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
@@ -39,6 +40,7 @@ def _documents() -> dict[str, type[Document]]:
     return {
         "application": Application,
         "comparison": Comparison,
+        "explanation": Explanation,
         "inspection": Inspection,
         "plan": Plan,
         "plan-difference": PlanDifference,

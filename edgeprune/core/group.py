@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeprune.core.errors import RequestError, nearest
 
 Indices = NDArray[np.int64]
 Role = Literal["producer", "consumer", "attached"]
@@ -15,6 +18,25 @@ Kind = Literal["channels", "width", "heads", "groups", "blocks"]
 convolution or group norm, a whole residual branch."""
 INEXACT = ("layer_norm", "group_norm")
 """Operators whose statistics change with a cut; groups under them are only free when allowed by name."""
+
+
+def known_inexact(names: Iterable[str]) -> tuple[str, ...]:
+    """The names in order, each once.
+
+    Raises
+    ------
+    RequestError
+        One of them is no entry of `INEXACT`.
+    """
+    found = tuple(sorted(set(names)))
+    for name in found:
+        if name not in INEXACT:
+            close = nearest(name, INEXACT)
+            raise RequestError(
+                f"'{name}' is no inexact operator that can be allowed",
+                hint=f"did you mean '{close}'?" if close else f"one of: {', '.join(INEXACT)}",
+            )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +49,11 @@ class Reason:
     hint: str = ""
     inexact: str = ""
     """The entry of INEXACT that would free it, '' where nothing does."""
+
+    @property
+    def way_out(self) -> str:
+        """What would free it; '' where nothing is known to."""
+        return f"allow it with --allow-inexact {self.inexact}" if self.inexact else self.hint
 
     def __str__(self) -> str:
         place = ", ".join(part for part in (self.operator, self.source) if part)

@@ -72,6 +72,9 @@ class Plan(Document):
     before: Cost
     after: Cost = Field(description="predicted; a fresh count after surgery must equal it")
     cuts: tuple[Cut, ...]
+    allow_inexact: tuple[str, ...] = Field(
+        default=(), description="operators under which groups were free although exactness does not hold"
+    )
     tensors: dict[str, Narrowing] = Field(
         default_factory=dict, description="what stays of every tensor that the cuts make narrower"
     )

@@ -140,6 +140,12 @@ class Proof(Document):
     inputs: int
     relative_error: float
     refused: dict[str, str] = Field(description="groups left whole because their proof failed")
+    inexact: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="groups cut under operators whose statistics are now those of the kept channels: there "
+        "the network equals the original in which the cut channels are left out of the statistics, not "
+        "the original itself",
+    )
 
 
 class Compensation(Document):

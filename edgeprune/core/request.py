@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgeprune.core.artifact import Format
 from edgeprune.core.document import Document
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import Preprocess
 
 
@@ -69,7 +70,22 @@ class Request(Document):
     formats: tuple[Format, ...] = ()
     seed: int = 0
     trust_pickle: bool = False
+    allow_inexact: tuple[str, ...] = Field(
+        default=(), description="operators under which groups are cut although exactness does not hold"
+    )
 
     def fingerprint(self) -> str:
         """A hash of the question: equal for requests that must give the same run."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class Look(Document):
+    """One request to look at a network: what loading it needs, and what may be cut inexactly."""
+
+    kind: Literal["look/1"] = "look/1"
+    model: str | None
+    arch: str | None = None
+    arch_base: str = Field(default="", description="folder relative architecture paths start at")
+    inputs: tuple[InputSize, ...] = ()
+    trust_pickle: bool = False
+    allow_inexact: tuple[str, ...] = ()

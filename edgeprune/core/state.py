@@ -111,8 +111,8 @@ def require_stored(missing: Collection[str], names: Collection[str]) -> None:
         sources += [other for other in (f"{name}_g", name.removesuffix("_folded")) if other in names]
         if sources:
             raise RequestError(
-                f"'{name}' is computed from '{sources[0]}' in the network "
-                "(a parametrization, or its forward); the plan narrows the computed weight",
+                f"'{name}' is computed from '{sources[0]}' (a parametrization, or the forward); "
+                "the plan narrows the computed weight",
                 hint="go on with model.pt2, which stores it; or store it in the network before it is pruned "
                 "(torch.nn.utils.parametrize.remove_parametrizations)",
             )

@@ -54,6 +54,11 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def format_operator(name: str) -> str:
+    """An ATen operator as people call it: 'aten.conv2d.default' -> 'conv2d'."""
+    return name.removeprefix("aten.").partition(".")[0] if name.startswith("aten.") else name
+
+
 def format_bytes(size: int) -> str:
     """A file size in decimal units: 3500000 -> '3.5 MB'."""
     for unit, suffix in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):

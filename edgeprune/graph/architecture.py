@@ -12,12 +12,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-import importlib.util
 import os
-import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgeprune.core import named
 from edgeprune.core.errors import ModelError, did_you_mean, nearest
 from edgeprune.core.foreign import import_torchvision
 
@@ -107,36 +105,17 @@ def _torchvision_builder(name: str) -> Callable[..., Any]:
 
 
 def _run_factory(architecture: _Architecture, base: Path) -> object:
-    is_file = architecture.place.endswith(".py")
-    file = base / Path(architecture.place).expanduser()
-    with _importable(file.parent if is_file else base):
-        module = _run_file(file) if is_file else _import(architecture)
+    place = architecture.place
+    with named.importable(place, base):
+        module = _run_file(named.file_of(place, base)) if named.is_file(place) else _import(architecture)
         return _call(_function(module, architecture), architecture)
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the user's code import its neighbours, as it could under `python`."""
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
 
 
 def _run_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise ModelError(f"{file}: no such file", hint=f"write {FORMS}")
-    # A name of its own: two files called model.py must not be taken for one module.
-    name = f"edgeprune-architecture:{file.resolve()}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None, "a .py file always has a loader"
-    assert spec.loader is not None, "a .py file always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
-        spec.loader.exec_module(module)
+        return named.run_file(file)
     except SyntaxError as error:
         raise ModelError(
             f"{file}: line {error.lineno}: {error.msg}", hint="try it alone: python " + str(file)
@@ -145,7 +124,6 @@ def _run_file(file: Path) -> ModuleType:
         raise ModelError(
             f"{file} fails{_at(error)}: {_first_line(error)}", hint="try it alone: python " + str(file)
         ) from error
-    return module
 
 
 def _import(architecture: _Architecture) -> ModuleType:
@@ -160,9 +138,9 @@ def _import(architecture: _Architecture) -> ModuleType:
 
 
 def _function(module: ModuleType, architecture: _Architecture) -> Callable[..., Any]:
-    found = getattr(module, architecture.name, None)
-    if callable(found):
-        return found  # type: ignore[no-any-return]
+    found = named.find_function(module, architecture.name)
+    if found is not None:
+        return found
     own = [
         name
         for name, value in vars(module).items()
@@ -185,9 +163,15 @@ def _call(factory: Callable[..., Any], architecture: _Architecture) -> object:
 
 
 def _at(error: BaseException) -> str:
-    """Say the user's own line: the last one outside of this file, torch and the import machinery."""
+    """Say the user's own line: the last one outside of edgeprune's own, torch and the import machinery."""
     # With its last separator: torchvision lies beside torch, and its lines are worth naming.
-    skipped = (__file__, importlib.__file__, f"{Path(torch.__file__).parent}{os.sep}", "<frozen")
+    skipped = (
+        __file__,
+        named.__file__,
+        importlib.__file__,
+        f"{Path(torch.__file__).parent}{os.sep}",
+        "<frozen",
+    )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(skipped)]
     return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""

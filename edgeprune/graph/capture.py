@@ -23,6 +23,7 @@ from torch.utils._pytree import SUPPORTED_NODES, tree_leaves, tree_map, tree_unf
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.quiet import first_line
 from edgeprune.graph.canonical import folded, functional, inferring_batch, inlined, unguarded
 from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
@@ -39,6 +40,18 @@ class Input:
     dtype: torch.dtype = torch.float32
     limit: int = 2
     """Integers are drawn from 0 to below this."""
+
+    @classmethod
+    def of(cls, asked: InputSize) -> Input:
+        """The input that was asked for."""
+        if asked.below is None:
+            return cls(asked.size)
+        return cls(asked.size, torch.int64, asked.below)
+
+    @property
+    def described(self) -> InputSize:
+        """The inverse of `of`."""
+        return InputSize(size=self.size, below=None if self.dtype.is_floating_point else self.limit)
 
     def example(self, batch: int, seed: int, dtype: torch.dtype) -> Tensor:
         """Seeded values of shape (batch, *size): standard normal, in `dtype`, or integers."""
@@ -154,12 +167,15 @@ def capture(module: nn.Module, inputs: tuple[int, ...] | Sequence[Input]) -> Pro
     try:
         expected = _try_forward(module, given)
         examples = tuple(one.example(_TRACE_BATCH, 0, torch.float32) for one in given)
-        program = from_exported(_export(module, (examples, {})))
+        exported = _export(module, (examples, {})).module(check_guards=False)
     finally:
         for name, part in module.named_modules():
             part.training = modes[name]
-    program = Program(program.module, given)
-    _require_equal(program, expected)
+    assert isinstance(exported, GraphModule)
+    program = Program(_canonical(exported), given)
+    found = program.answers(program.examples(2))
+    _require_batch(found)
+    _require_equal(found, expected)
     return program
 
 
@@ -178,8 +194,17 @@ def from_exported(exported: ExportedProgram) -> Program:
     if all(shape_of(node)[0] is not None for node in placeholders):
         examples = [one.example(_TRACE_BATCH, 0, torch.float32) for one in inputs]
         module = _export(inferring_batch(module), _structured(module, examples)).module(check_guards=False)
-    program = Program(functional(folded(unguarded(inlined(module)))), inputs)
-    found = program.answers(program.examples(2))
+    program = Program(_canonical(module), inputs)
+    _require_batch(program.answers(program.examples(2)))
+    return program
+
+
+def _canonical(module: GraphModule) -> GraphModule:
+    return functional(folded(unguarded(inlined(module))))
+
+
+def _require_batch(found: Sequence[Tensor]) -> None:
+    """The answers to a batch of two: tensors, and where there is one only, two rows of it."""
     if not found:
         raise ModelError("the network answers without any tensor", hint="return the logits")
     if len(found) == 1 and (found[0].ndim < 2 or found[0].shape[0] != 2):
@@ -187,7 +212,6 @@ def from_exported(exported: ExportedProgram) -> Program:
             f"the network answers a batch of 2 with shape {tuple(found[0].shape)}",
             hint="the first output axis must be the batch",
         )
-    return program
 
 
 def rebuild(program: Program, tensors: Mapping[str, Tensor]) -> GraphModule:
@@ -285,9 +309,8 @@ def _require_usable(module: nn.Module) -> None:
             )
 
 
-def _require_equal(program: Program, expected: list[Tensor]) -> None:
+def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
     """The captured program must answer like the module it was captured from."""
-    found = program.answers(program.examples(2))
     differences = [0.0 if len(found) == len(expected) else float("inf")]
     for answer, wanted in zip(found, expected, strict=False):
         if wanted.numel():

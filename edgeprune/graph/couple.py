@@ -13,8 +13,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch.fx import Node
 
-from edgeprune.core.errors import DocumentError, RequestError, nearest
-from edgeprune.core.group import INEXACT, Group, Kind, Reason, Slice
+from edgeprune.core.errors import DocumentError
+from edgeprune.core.group import Group, Kind, Reason, Slice, known_inexact
 from edgeprune.core.plan import Cut
 from edgeprune.graph.blocks import Block, find_blocks
 from edgeprune.graph.capture import Program
@@ -106,14 +106,7 @@ def couple(program: Program, allow: Iterable[str] = ()) -> Coupling:
     RequestError
         `allow` names something else.
     """
-    for name in allow:
-        if name not in INEXACT:
-            close = nearest(name, INEXACT)
-            raise RequestError(
-                f"'{name}' is no inexact operator that can be allowed",
-                hint=f"did you mean '{close}'?" if close else f"one of: {', '.join(INEXACT)}",
-            )
-    flow = Flow(program, frozenset(allow))
+    flow = Flow(program, frozenset(known_inexact(allow)))
     _walk(flow)
     blocks = {int(flow.fresh(1)[0]): block for block in find_blocks(program)}
     class_of = _join_labels(flow)

@@ -45,6 +45,15 @@ def source_of(node: Node) -> str:
     return f"{Path(own[-1][0]).name}:{own[-1][1]}" if own else ""
 
 
+def module_of(node: Node) -> str:
+    """The path of the module a node computes in, by its parameters or else as captured; '' if unknown."""
+    for value in node.all_input_nodes:
+        if value.op == "get_attr":
+            return str(value.target).rpartition(".")[0]
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
 def operator_name(node: Node) -> str:
     """The key of a node in the table of rules."""
     target = node.target

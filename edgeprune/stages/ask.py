@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from torch import nn
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
+from edgeprune.core.group import known_inexact
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import find_recipe
 from edgeprune.core.registry import find
-from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.units import parse_shape
 
@@ -36,6 +38,7 @@ def ask(
     formats: Sequence[Format] = (),
     seed: int = 0,
     trust_pickle: bool = False,
+    allow_inexact: Iterable[str] = (),
 ) -> Request:
     """The request; options win over the recipe beside the model (or beside the architecture).
 
@@ -44,7 +47,8 @@ def ask(
     ModelError
         The model file does not exist.
     RequestError
-        A format the target has no runtime for, an unknown criterion, or training without data.
+        A format the target has no runtime for, an unknown criterion, training without data, or an
+        operator that cannot be allowed.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -84,30 +88,36 @@ def ask(
         formats=formats,
         seed=seed,
         trust_pickle=trust_pickle,
+        allow_inexact=known_inexact(allow_inexact),
     )
 
 
-def ask_to_inspect(
+def ask_to_look(
     model: Path | nn.Module | None,
     *,
     arch: str | None = None,
-    input: tuple[int, ...] | None = None,
+    inputs: Sequence[InputSize] = (),
     trust_pickle: bool = False,
-) -> Request:
-    """The request to look at a network: what loading it needs, and nothing else."""
+    allow_inexact: Iterable[str] = (),
+) -> Look:
+    """The request to look at a network: what loading it needs, and nothing else.
+
+    Raises
+    ------
+    RequestError
+        There is nothing to look at, or an operator that cannot be allowed.
+    """
     path = model if isinstance(model, Path) else None
     if model is None and arch is None:
         raise RequestError("nothing to inspect", hint="give a model file, or --arch and --input")
     recipe, recipe_path = find_recipe(path, arch)
-    return Request(
+    return Look(
         model=path.stem if path is not None else None,
-        model_sha256="",
         arch=arch if arch is not None else recipe.arch,
         arch_base=str(Path.cwd() if arch is not None or recipe_path is None else recipe_path.parent),
-        input=input or (parse_shape(recipe.input) if recipe.input else None),
-        target="",
-        budget=Budget(),
+        inputs=tuple(inputs) or ((InputSize(size=parse_shape(recipe.input)),) if recipe.input else ()),
         trust_pickle=trust_pickle,
+        allow_inexact=known_inexact(allow_inexact),
     )
 
 

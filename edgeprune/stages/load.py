@@ -6,12 +6,12 @@ import copy
 import importlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from edgeprune.core.errors import EdgepruneError, ModelError, StorageError
@@ -20,7 +20,7 @@ from edgeprune.graph.architecture import FORMS, build
 from edgeprune.graph.archive.recognise import Kind, named_globals, recognise
 from edgeprune.graph.archive.scan import scan
 from edgeprune.graph.archive.weights import find_state_dict, fit
-from edgeprune.graph.capture import Program, capture, from_exported
+from edgeprune.graph.capture import Input, Program, capture, from_exported
 from edgeprune.graph.nodes import shape_of
 
 Size = tuple[int, ...]
@@ -49,13 +49,14 @@ def load(
     model: Path | nn.Module | None,
     *,
     arch: str | None,
-    input_size: Size | None,
+    input_size: Size | Sequence[Input] | None,
     trust_pickle: bool = False,
     base: Path = Path(),
 ) -> Program:
     """Capture a network from a file, recognised by its content, from memory, or untrained from `arch` alone.
 
-    Files and modules that `arch` names are looked up from `base`.
+    Files and modules that `arch` names are looked up from `base`. `input_size` is the size of its one
+    input without the batch, or all its inputs in the order of its arguments.
 
     Raises
     ------
@@ -85,6 +86,35 @@ def load(
     return _captured(fit(build(architecture, base), weights, path=model, arch=architecture), input_size)
 
 
+def require_single(program: Program) -> Program:
+    """The program, if it maps one input of real numbers to one tensor.
+
+    Raises
+    ------
+    ModelError
+        It has several inputs or outputs, or takes integers: such a network cannot be compressed yet.
+    """
+    inputs = ", ".join(str(one.described) for one in program.inputs)
+    takes = f"{len(program.inputs)} inputs ({inputs})"
+    if len(program.inputs) == 1:
+        takes = f"integers ({inputs})" if program.inputs[0].described.below else ""
+    with torch.no_grad():
+        answer = program.module(*program.examples(1)) if not takes else None
+    several = program.outputs > 1
+    gives = f"{program.outputs} tensors" if several else f"a {type(answer).__name__} around its tensor"
+    gives = "" if isinstance(answer, Tensor) or (takes and not several) else gives
+    if not takes and not gives:
+        return program
+    what = " and ".join(
+        part for part in (takes and f"takes {takes}", gives and f"answers with {gives}") if part
+    )
+    raise ModelError(
+        f"the network {what}; compress needs one input of real numbers and one output tensor",
+        hint="wrap it in a module that fixes the other inputs and returns one tensor; "
+        "`edgeprune inspect` and `explain` take it as it is",
+    )
+
+
 def _kind(path: Path) -> Kind:
     if path.is_dir():
         raise ModelError(f"{path}: a folder, not a model file", hint="name the file inside of it")
@@ -102,7 +132,7 @@ def _required(arch: str | None, reason: str) -> str:
     return arch
 
 
-def _captured(module: nn.Module, input_size: Size | None) -> Program:
+def _captured(module: nn.Module, input_size: Size | Sequence[Input] | None) -> Program:
     if input_size is None:
         raise ModelError("the input size is not known", hint="--input 3x224x224 or 'input' in edgeprune.toml")
     # Pruning works in full precision; the user's own module stays as it is.
@@ -114,16 +144,26 @@ def _is_float32(module: nn.Module) -> bool:
     return all(tensor.dtype == torch.float32 for tensor in tensors if tensor.is_floating_point())
 
 
-def _from_archive(path: Path, input_size: Size | None) -> Program:
+def _from_archive(path: Path, input_size: Size | Sequence[Input] | None) -> Program:
     exported = _load_scanned(path)
     program = _translated(lambda: _program(exported), path, "running it")
-    if input_size not in (None, program.input_size):
-        assert input_size is not None
+    own, asked = [one.size for one in program.inputs], _sizes(input_size or ())
+    if asked not in ([], own):
         raise ModelError(
-            f"{path}: made for inputs of {format_shape(program.input_size)}, not {format_shape(input_size)}",
+            f"{path}: made for inputs of {_words(own)}, not {_words(asked)}",
             hint="leave the input size out; a .pt2 archive knows its own",
         )
     return program
+
+
+def _sizes(inputs: Size | Sequence[Input]) -> list[Size]:
+    several = [one.size for one in inputs if isinstance(one, Input)]
+    single = tuple(size for size in inputs if isinstance(size, int))
+    return [single] if single else several
+
+
+def _words(sizes: list[Size]) -> str:
+    return " and ".join(format_shape(size) for size in sizes)
 
 
 def _program(exported: ExportedProgram) -> Program:

@@ -54,6 +54,7 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
         before=count(coupling),
         after=count(coupling, coupling.narrowed(cuts)),
         cuts=cuts,
+        allow_inexact=tuple(sorted({name for group in coupling.groups for name in group.inexact})),
         tensors=narrowings(coupling, cuts),
         dropped=dropped(coupling, cuts),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeprune.core.errors import DocumentError
 from edgeprune.core.narrowing import Narrowing
-from edgeprune.core.plan import Plan
+from edgeprune.core.plan import Cut, Plan
 from edgeprune.core.report import Proof
 from edgeprune.core.units import format_ranges, format_shape
 from edgeprune.graph.capture import Program
@@ -48,13 +48,23 @@ def shrink(coupling: Coupling, plan: Plan) -> tuple[Program, Plan, Proof]:
     return (
         proven.program,
         done,
-        Proof(inputs=INPUTS, relative_error=proven.relative_error, refused=proven.refused),
+        Proof(
+            inputs=INPUTS,
+            relative_error=proven.relative_error,
+            refused=proven.refused,
+            inexact=_inexact(coupling, proven.cuts),
+        ),
     )
 
 
 def replay(coupling: Coupling, plan: Plan) -> Program:
     """Repeat a plan that was proven before, without the proof."""
     return operate(coupling, plan.cuts)
+
+
+def _inexact(coupling: Coupling, cuts: tuple[Cut, ...]) -> dict[str, tuple[str, ...]]:
+    allowed = {group.id: group.inexact for group in coupling.groups}
+    return {cut.group: allowed[cut.group] for cut in cuts if allowed[cut.group]}
 
 
 def _require_this_network(coupling: Coupling, plan: Plan) -> None:

@@ -14,8 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import edgeprune
+from bad.conftest import nothing_was_made
 from edgeprune.core.errors import ModelError, StorageError
-from edgeprune.graph.capture import capture
+from edgeprune.core.inputs import InputSize
+from edgeprune.graph.capture import Input, capture
 from edgeprune.stages.load import load
 
 FORMS = (
@@ -436,6 +439,53 @@ def test_a_network_that_draws_random_numbers(here: Path) -> None:
     message, hint = refusal(None, arch="model.py:Random")
     assert message.startswith("the captured program differs from the network by ")
     assert hint == "does its forward depend on random numbers or hidden state?"
+
+
+class Sum(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x + 1, x - 1
+
+
+class Named(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"logits": x + 1}
+
+
+REAL, WORDS = InputSize(size=(3,)), InputSize(size=(5,), below=7)
+NOT_SINGLE: dict[str, tuple[nn.Module, tuple[InputSize, ...], str]] = {
+    "two inputs": (Sum(), (REAL, REAL), "takes 2 inputs (3, 3)"),
+    "integers": (nn.Embedding(7, 4), (WORDS,), "takes integers (5:int<7)"),
+    "two outputs": (Pair(), (REAL,), "answers with 2 tensors"),
+    "a dict": (Named(), (REAL,), "answers with a dict around its tensor"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_SINGLE)
+def test_compress_refuses_several_inputs_or_outputs_and_says_what_there_is(here: Path, case: str) -> None:
+    network, inputs, what = NOT_SINGLE[case]
+    capture(network, [Input.of(one) for one in inputs]).save(here / "m.pt2")
+    with pytest.raises(ModelError) as caught:
+        edgeprune.compress("m.pt2", target="x86-64")
+    assert caught.value.message == (
+        f"the network {what}; compress needs one input of real numbers and one output tensor"
+    )
+    assert caught.value.hint == (
+        "wrap it in a module that fixes the other inputs and returns one tensor; "
+        "`edgeprune inspect` and `explain` take it as it is"
+    )
+    assert nothing_was_made(here / "runs")
+
+
+def test_an_archive_for_two_inputs_knows_both_sizes(here: Path) -> None:
+    capture(Sum(), [Input((3,)), Input((3,))]).save(here / "m.pt2")
+    with pytest.raises(ModelError) as caught:
+        load(Path("m.pt2"), arch=None, input_size=[Input((3,)), Input((4,))])
+    assert caught.value.message == "m.pt2: made for inputs of 3 and 3, not 3 and 4"
 
 
 def test_an_archive_with_an_input_that_has_no_batch(here: Path) -> None:

@@ -32,6 +32,10 @@ REFUSED = {
         "give --data, or choose a data-free criterion: l2, l1, random",
     ),
     "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
+    "--allow-inexact layernorm": (
+        "'layernorm' is no inexact operator that can be allowed",
+        "did you mean 'layer_norm'?",
+    ),
     "--speeedup 2": (
         "unknown option '--speeedup'",
         "did you mean '--speedup'? see `edgeprune compress --help`",

@@ -11,6 +11,33 @@ from typing import Any
 import pytest
 from command import ROOT, Answer, Here, run
 
+NORMED = """\
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up = nn.Linear(width, 32)
+        self.down = nn.Linear(32, width)
+
+    def forward(self, x):
+        return x + self.down(self.up(self.norm(x)).relu())
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(16, 12)
+        self.blocks = nn.Sequential(Block(12), Block(12))
+        self.widen = nn.Linear(12, 20)
+        self.last = nn.LayerNorm(20)
+        self.head = nn.Linear(20, 10)
+
+    def forward(self, x):
+        return self.head(self.last(self.widen(self.blocks(self.embed(x)))).mean(1))
+"""
 DIGITS = ROOT / "models" / "digits" / "digits.pt"
 
 
@@ -30,6 +57,14 @@ class Finished:
 @pytest.fixture
 def here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
     return Here(capfd, monkeypatch)
+
+
+@pytest.fixture
+def normed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What names a network of two layer-normed streams, without weights."""
+    (tmp_path / "normed.py").write_text(NORMED)
+    monkeypatch.chdir(tmp_path)
+    return ["--arch", "normed.py:Net", "--input", "6x16"]
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = "compress inspect profile compare apply diff init schema targets".split()
+COMMANDS = "compress inspect explain profile compare apply diff init schema targets".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -94,8 +94,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, compare, compress, diff, init, inspect, profile, schema, "
-        "targets",
+        "did you mean 'compress'? known: apply, compare, compress, diff, explain, init, inspect, profile, "
+        "schema, targets",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -119,8 +119,8 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, comparison, inspection, plan, plan-difference, profile, "
-        "recipe, report, screening, target",
+        "did you mean 'report'? known: application, comparison, explanation, inspection, plan, "
+        "plan-difference, profile, recipe, report, screening, target",
     ),
 }
 

@@ -6,7 +6,9 @@ from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
-from edgeprune.core.inspection import GroupRow, Inspection
+from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
+from edgeprune.core.inputs import InputSize
+from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
 from edgeprune.core.journal import Entry, Journal
 from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
@@ -26,7 +28,7 @@ from edgeprune.core.report import (
     Quality,
     Report,
 )
-from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.target import Channels, Fact, Host, Target
 from edgeprune.core.timing import Timing
@@ -73,6 +75,11 @@ REQUEST = Request(
     formats=("onnx",),
     seed=3,
     trust_pickle=True,
+    allow_inexact=("layer_norm",),
+)
+LOCK = Lock(why="the network's output", operator="output", source="net.py:7", hint="nothing")
+LAYER = LayerRow(
+    path="body", operator="aten.conv2d.default", source="net.py:2", reads=3, makes=4, groups=("body",)
 )
 
 PLAN = Plan(
@@ -159,7 +166,12 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
         cost=Costs(before=COST, after=LESS),
         groups=2,
         locked={"head": "the network's output"},
-        proof=Proof(inputs=2, relative_error=1e-16, refused={"body": "its answers differ"}),
+        proof=Proof(
+            inputs=2,
+            relative_error=1e-16,
+            refused={"body": "its answers differ"},
+            inexact={"stem": ("layer_norm",)},
+        ),
         compensation=Compensation(
             images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True
         ),
@@ -213,10 +225,65 @@ EXAMPLES: tuple[Document, ...] = (
     Journal(request=REQUEST, stages={"load": Entry(seconds=0.1, files={"model.pt2": "ab12"})}),
     Inspection(
         graph="f00",
-        input=(3, 16, 16),
+        inputs=(InputSize(size=(3, 16, 16)),),
         cost=COST,
         least=LESS,
-        groups=(GroupRow(id="body", units=4, members=("body.weight",), macs=10, parameters=5),),
+        beyond=Ceiling(allow=("layer_norm",), least=LESS),
+        groups=(
+            GroupRow(
+                id="body",
+                kind="channels",
+                units=4,
+                members=("body.weight",),
+                names=("first", "second", "third", "fourth"),
+                macs=10,
+                parameters=5,
+                locked=LOCK,
+                inexact=("layer_norm",),
+            ),
+        ),
+        layers=(LAYER,),
+    ),
+    Explanation(
+        graph="f00",
+        inputs=(InputSize(size=(3, 16, 16)), InputSize(size=(5,), below=7)),
+        asked="body",
+        layers=(
+            LayerExplanation(
+                layer=LAYER,
+                sources=("stem",),
+                reads_groups=("stem",),
+                groups=(
+                    Membership(
+                        group="body",
+                        kind="channels",
+                        units=4,
+                        locked=LOCK,
+                        inexact=("group_norm",),
+                        macs=10,
+                        parameters={"body.weight": 5},
+                    ),
+                ),
+                steps=(
+                    Step(
+                        does="meet",
+                        operator="aten.add.Tensor",
+                        layer="block",
+                        source="net.py:3",
+                        others=("stem",),
+                    ),
+                ),
+                branches=("block",),
+            ),
+        ),
+    ),
+    Look(
+        model="net",
+        arch="model.py:net",
+        arch_base="/home/me",
+        inputs=(InputSize(size=(5,), below=7),),
+        trust_pickle=True,
+        allow_inexact=("layer_norm",),
     ),
     Profiling(
         target="board",

@@ -50,7 +50,7 @@ def test_a_weight_that_the_network_computes_is_in_no_state_and_said_to_be(situat
     module, shrunk, plan = halved(situation)
     weight, source = COMPUTED[situation]
     said = (
-        f"'{weight}' is computed from '{source}' in the network (a parametrization, or its forward); "
+        f"'{weight}' is computed from '{source}' (a parametrization, or the forward); "
         "the plan narrows the computed weight",
         "go on with model.pt2, which stores it; or store it in the network before it is pruned "
         "(torch.nn.utils.parametrize.remove_parametrizations)",

@@ -8,6 +8,7 @@ from edgeprune.core.errors import RequestError
 from edgeprune.core.units import (
     format_bytes,
     format_count,
+    format_operator,
     format_ranges,
     format_seconds,
     format_shape,
@@ -76,6 +77,12 @@ def test_bytes_are_counted_in_decimal_units(size: int, text: str) -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_operators_lose_their_namespace_and_overload() -> None:
+    assert format_operator("aten.conv2d.default") == "conv2d"
+    assert format_operator("_operator.getitem") == "_operator.getitem"
+    assert format_operator("output") == "output"
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from torch import nn
 
 from edgeprune.core.errors import ModelError, PluginError, RequestError
 from edgeprune.core.files import sha256
+from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.request import Budget, Images
-from edgeprune.stages.ask import ask, ask_to_inspect
+from edgeprune.stages.ask import ask, ask_to_look
 
 RECIPE = """\
 arch = "model.py:net"
@@ -146,16 +147,39 @@ def test_training_needs_data(model: Path) -> None:
 
 def test_inspecting_needs_no_target_and_no_weights(model: Path) -> None:
     (model.parent / "edgeprune.toml").write_text(RECIPE)
-    asked = ask_to_inspect(model)
+    asked = ask_to_look(model)
     assert (asked.model, asked.arch, asked.arch_base) == ("net", "model.py:net", str(model.parent))
-    assert asked.input == (3, 8, 8)
-    bare = ask_to_inspect(None, arch="torchvision:resnet18", input=(3, 64, 64))
+    assert asked.inputs == (InputSize(size=(3, 8, 8)),)
+    inputs = (InputSize(size=(16,), below=30000), InputSize(size=(3, 64, 64)))
+    bare = ask_to_look(None, arch="torchvision:resnet18", inputs=inputs)
     assert (bare.model, bare.arch, bare.arch_base) == (None, "torchvision:resnet18", str(Path.cwd()))
-    assert bare.input == (3, 64, 64)
+    assert bare.inputs == inputs
+
+
+def test_allowing_an_operator_is_another_question(model: Path) -> None:
+    asked = ask(model, TARGET, allow_inexact=["layer_norm", "group_norm", "layer_norm"])
+    assert asked.allow_inexact == ("group_norm", "layer_norm")
+    assert asked.fingerprint() != ask(model, TARGET).fingerprint()
+    assert ask_to_look(model, allow_inexact=["group_norm"]).allow_inexact == ("group_norm",)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("layernorm", "did you mean 'layer_norm'?"), ("softmax", "one of: layer_norm, group_norm")],
+)
+def test_an_operator_that_cannot_be_allowed_is_refused(model: Path, name: str, hint: str) -> None:
+    for refuse in (
+        lambda: ask(model, TARGET, allow_inexact=[name]),
+        lambda: ask_to_look(model, allow_inexact=[name]),
+    ):
+        with pytest.raises(RequestError) as caught:
+            refuse()
+        assert caught.value.message == f"'{name}' is no inexact operator that can be allowed"
+        assert caught.value.hint == hint
 
 
 def test_there_must_be_something_to_inspect() -> None:
     with pytest.raises(RequestError) as caught:
-        ask_to_inspect(None)
+        ask_to_look(None)
     assert caught.value.message == "nothing to inspect"
     assert caught.value.hint == "give a model file, or --arch and --input"

@@ -78,7 +78,7 @@ def test_channels_that_others_can_stand_in_for_are_not_missed() -> None:
 )
 def test_answers_come_closer_on_images_that_were_not_fitted(situation: str, refitted: int) -> None:
     coupling, program, done = halved(situation)
-    size = SITUATIONS[situation].input_size
+    size = SITUATIONS[situation].inputs
     before = distance(coupling.program, program, size)
     program, found = compensate(
         coupling, program, done, a_split(300, size=size), a_split(60, seed=1, size=size)

@@ -75,7 +75,7 @@ def test_f_is_scipys_where_a_grouped_convolution_reads_each_unit_in_several_plac
 
 
 def test_windows_of_one_image_count_as_one_image() -> None:
-    data = a_split(IMAGES, size=SITUATIONS["window_attention"].input_size)
+    data = a_split(IMAGES, size=SITUATIONS["window_attention"].inputs)
     coupling = couple(tiny("window_attention"))
     net, (inputs, labels) = SITUATIONS["window_attention"].build(), everything(data)
     assert isinstance(net, Net)
@@ -158,7 +158,7 @@ def test_screening_again_gives_the_same_document() -> None:
 @pytest.mark.parametrize("situation", ["grouped_residual", "scaled_dot_product", "tied_linear", "conv3d"])
 def test_groups_that_no_plain_layer_reads_are_ranked_too(situation: str) -> None:
     coupling = couple(tiny(situation))
-    data = a_split(40, size=SITUATIONS[situation].input_size)
+    data = a_split(40, size=SITUATIONS[situation].inputs)
     result = screened("screening", coupling, data)
     # Dimensions of query and key are read by each other only: no harm can be told.
     assert {group.id for group in coupling.free()} - set(result.groups) <= {"query/width"}

@@ -16,10 +16,7 @@ The module or file runs with your rights, as it would under `python`.
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.core import named
 from edgeprune.core.dataset import array_samples, channels_first, class_indices
 from edgeprune.core.errors import DataError, did_you_mean
 from edgeprune.core.samples import Pools, Samples
@@ -47,21 +45,10 @@ class Factory:
                 f"factory '{self.path}' names no function",
                 hint="write package.module:function or path/to/file.py:function",
             )
-        is_file = module_name.endswith(".py")
-        with _importable(Path(module_name).parent if is_file else Path.cwd()):
+        with named.importable(module_name, Path()):
+            is_file = named.is_file(module_name)
             module = _run_file(Path(module_name)) if is_file else _import(module_name)
             return _pools(_function(module, attribute, self.path)(), self.path)
-
-
-@contextmanager
-def _importable(folder: Path) -> Iterator[None]:
-    """Let the user's module import its neighbours, as it could under `python`."""
-    entry = str(folder.resolve())
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        sys.path.remove(entry)
 
 
 def _import(name: str) -> ModuleType:
@@ -77,26 +64,18 @@ def _import(name: str) -> ModuleType:
 def _run_file(file: Path) -> ModuleType:
     if not file.is_file():
         raise DataError(f"{file}: no such file")
-    # A name of its own: two files called data.py must not be taken for one module.
-    name = f"edgeprune-factory:{file.resolve()}"
-    spec = importlib.util.spec_from_file_location(name, file)
-    assert spec is not None, "a .py file always has a loader"
-    assert spec.loader is not None, "a .py file always has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickle look their module up there
     try:
-        spec.loader.exec_module(module)
+        return named.run_file(file)
     except ImportError as error:
         raise DataError(f"{file}: does not import: {error}") from error
     except SyntaxError as error:
         raise DataError(f"{file}: line {error.lineno}: {error.msg}") from error
-    return module
 
 
 def _function(module: ModuleType, name: str, path: str) -> Callable[[], Any]:
-    function = getattr(module, name, None)
-    if callable(function):
-        return function  # type: ignore[no-any-return]
+    function = named.find_function(module, name)
+    if function is not None:
+        return function
     functions = [known for known, value in vars(module).items() if callable(value) and known[0] != "_"]
     raise DataError(f"factory '{path}': no function '{name}'", hint=did_you_mean(name, functions))
 
