@@ -200,7 +200,7 @@ RANDOM_TEXT = (
 def random_section(request: Request) -> list[str]:
     seeds = request.chosen([str(number) for number in range(EXAMPLES // CHUNK)])
     jobs = [Job("random", (number, str(CHUNK)), 3600) for number in seeds]
-    rows = run_jobs(jobs, fresh=request.fresh, at_once=2)
+    rows = kept_results(jobs) if request.kept else run_jobs(jobs, fresh=request.fresh, at_once=2)
     return ["## Random networks", "", RANDOM_TEXT, "", *random_lines(rows)]
 
 
