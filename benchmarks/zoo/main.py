@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.page import put_section, say, taken, versions
-from benchmarks.zoo.jobs import ROOT, Job, Result, kept_results, run_jobs
+from benchmarks.zoo.jobs import NOT_MEASURED, ROOT, Job, Result, kept_results, run_jobs
 from benchmarks.zoo.networks import Network, timm_networks, torchvision_networks
 from benchmarks.zoo.patterns import PATTERNS
 from benchmarks.zoo.random_networks import CHUNK, EXAMPLES
@@ -28,6 +28,7 @@ from benchmarks.zoo.tables import (
     reduction_table,
     scaling_table,
     time_and_memory,
+    verdict,
 )
 
 PAGE = ROOT / "docs" / "zoo.md"
@@ -118,6 +119,8 @@ def cutting_lines(networks: Sequence[Network], request: Request) -> list[str]:
     jobs = [Job("network", (one.source, one.name, one.family)) for one in networks]
     rows = kept_results(jobs) if request.kept else run_jobs(jobs, fresh=request.fresh)
     named = [(one.name, row) for one, row in zip(networks, rows, strict=True)]
+    missing = [name for name, row in named if verdict(row) == NOT_MEASURED]
+    named = [(name, row) for name, row in named if name not in missing]
     return [
         CUTTING_TEXT,
         "",
@@ -126,6 +129,7 @@ def cutting_lines(networks: Sequence[Network], request: Request) -> list[str]:
         *time_and_memory(named),
         "",
         *cutting_table(named),
+        *(["", f"Not measured: {', '.join(missing)}."] if missing else []),
         "",
         *reason_totals(rows),
     ]
