@@ -45,6 +45,9 @@ _SOURCES = {
 }
 """What decides a result of each kind, beside the package: its networks and the code that measures."""
 
+NOT_MEASURED = "not measured"
+"""Stands in for a result that an interrupted run did not come to."""
+
 Result = dict[str, Any]
 """What a child wrote, with `crash` (why there is no more of it), `taken` and `sources`."""
 
@@ -66,6 +69,16 @@ class Job:
     def file(self) -> Path:
         """Where the result is kept."""
         return RESULTS / self.kind / f"{self.name}.json"
+
+
+def kept_results(jobs: Sequence[Job]) -> list[Result]:
+    """The results that are kept, in the order of the jobs."""
+    found = []
+    for job in jobs:
+        kept = _read(job.file)
+        whole = kept if kept and "doing" not in kept else None
+        found.append(whole or {"refused": NOT_MEASURED})
+    return found
 
 
 def run_jobs(jobs: Sequence[Job], *, fresh: bool = False, at_once: int = 1) -> list[Result]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.page import put_section, say, taken, versions
-from benchmarks.zoo.jobs import ROOT, Job, Result, run_jobs
+from benchmarks.zoo.jobs import ROOT, Job, Result, kept_results, run_jobs
 from benchmarks.zoo.networks import Network, timm_networks, torchvision_networks
 from benchmarks.zoo.patterns import PATTERNS
 from benchmarks.zoo.random_networks import CHUNK, EXAMPLES
@@ -39,6 +39,7 @@ class Request:
     """What is measured again, and which networks (all without)."""
 
     fresh: bool = False
+    kept: bool = False
     only: tuple[str, ...] = ()
 
     def chosen(self, names: Sequence[str]) -> list[str]:
@@ -51,12 +52,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="measure the zoo and write docs/zoo.md")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--fresh", action="store_true", help="measure again what is kept in build/zoo")
+    parser.add_argument("--kept", action="store_true", help="write the page from what is kept in build/zoo")
     parser.add_argument("--only", default="", metavar="NAME,...", help="print these rows, leave the page")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    request = Request(options.fresh, tuple(filter(None, options.only.split(","))))
+    request = Request(options.fresh, options.kept, tuple(filter(None, options.only.split(","))))
     for name in options.sections or SECTIONS:
         lines = SECTIONS[name](request)
         if request.only:
@@ -112,7 +114,7 @@ def timm_section(request: Request) -> list[str]:
 
 def cutting_lines(networks: Sequence[Network], request: Request) -> list[str]:
     jobs = [Job("network", (one.source, one.name, one.family)) for one in networks]
-    rows = run_jobs(jobs, fresh=request.fresh)
+    rows = kept_results(jobs) if request.kept else run_jobs(jobs, fresh=request.fresh)
     named = [(one.name, row) for one, row in zip(networks, rows, strict=True)]
     return [
         CUTTING_TEXT,

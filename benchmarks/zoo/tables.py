@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.zoo.jobs import NOT_MEASURED
+
 Result = Mapping[str, Any]
 
 _STEPS = ("capture", "couple", "screen", "plan", "shrink")
@@ -21,6 +23,8 @@ _CUT_HEADER = [
 
 def verdict(row: Result) -> str:
     """What became of one network: `exact`, or the worst thing that happened to it."""
+    if row.get("refused") == NOT_MEASURED:
+        return NOT_MEASURED
     if row.get("crash"):
         return "crash"
     if row.get("refused"):
@@ -41,6 +45,7 @@ def cutting_totals(rows: Sequence[Result]) -> list[str]:
         "changed output shape": "changed output shapes",
         "wrong prediction": "costs that were not as predicted",
         "refused": "refused captures",
+        NOT_MEASURED: NOT_MEASURED,
     }
     counted = ", ".join(f"{found[key]} {words}" for key, words in names.items())
     lines = [f"**{len(rows)} networks: {found['exact']} cut exactly, {counted}.**"]
