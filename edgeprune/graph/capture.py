@@ -25,7 +25,15 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.quiet import first_line
-from edgeprune.graph.canonical import folded, functional, inferring_batch, inlined, unguarded
+from edgeprune.graph.canonical import (
+    folded,
+    functional,
+    inferring_batch,
+    inlined,
+    sliced,
+    structured,
+    unguarded,
+)
 from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
@@ -200,7 +208,7 @@ def from_exported(exported: ExportedProgram) -> Program:
 
 
 def _canonical(module: GraphModule) -> GraphModule:
-    return functional(folded(unguarded(inlined(module))))
+    return structured(functional(folded(sliced(unguarded(inlined(module))))))
 
 
 def _require_batch(found: Sequence[Tensor]) -> None:
