@@ -269,10 +269,18 @@ def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
         where = _user_line(error)
         raise ModelError(
-            f"the network cannot be captured{f' at {where}' if where else ''}: {first_line(error)}",
+            f"the network cannot be captured{f' at {where}' if where else ''}: {_why(error)}",
             hint="control flow on values and a fixed batch size cannot be exported; "
             "use torch.where / torch.cond, and x.shape[0] for the batch",
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What torch.export says, in one line; of constraints it is the second line that tells."""
+    lines = [line.strip(" -") for line in str(error).splitlines()]
+    if lines and lines[0].startswith("Constraints violated") and len(lines) > 1:
+        return f"the batch is tied to other sizes: {lines[1]}"
+    return first_line(error)
 
 
 def _try_forward(module: nn.Module, inputs: Sequence[Input]) -> list[Tensor]:
