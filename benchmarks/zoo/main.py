@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure again what is kept in build/zoo")
     parser.add_argument("--kept", action="store_true", help="write the page from what is kept in build/zoo")
     parser.add_argument("--only", default="", metavar="NAME,...", help="print these rows, leave the page")
+    parser.add_argument("--note", default="", help="a remark for the sections, on how they were measured")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
@@ -64,7 +65,8 @@ def main() -> None:
         if request.only:
             print("\n".join(lines))
         else:
-            put_section(PAGE, HEADER, SECTIONS, name, [*lines, "", taken(), f"{versions(PACKAGES)}."])
+            footer = [taken(), f"{versions(PACKAGES)}.", *([options.note] if options.note else [])]
+            put_section(PAGE, HEADER, SECTIONS, name, [*lines, "", *footer])
         say(f"{name}: done")
 
 
@@ -200,7 +202,7 @@ RANDOM_TEXT = (
 def random_section(request: Request) -> list[str]:
     seeds = request.chosen([str(number) for number in range(EXAMPLES // CHUNK)])
     jobs = [Job("random", (number, str(CHUNK)), 3600) for number in seeds]
-    rows = run_jobs(jobs, fresh=request.fresh, at_once=2)
+    rows = kept_results(jobs) if request.kept else run_jobs(jobs, fresh=request.fresh, at_once=2)
     return ["## Random networks", "", RANDOM_TEXT, "", *random_lines(rows)]
 
 
