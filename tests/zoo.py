@@ -187,8 +187,8 @@ def film() -> nn.Module:
 
 
 @situation(
-    free={"body.0": 12},
-    locked={"stem.0": "reduced over this axis", "gate": "one index that is repeated for all others"},
+    free={"stem.0": 8, "body.0": 12},
+    locked={"gate": "one index that is repeated for all others"},
 )
 def spatial_attention() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
@@ -343,7 +343,7 @@ def stack_sum() -> nn.Module:
     return Net(wiring, stem=conv_bn(3, 8), one=conv_bn(8, 12), two=conv_bn(8, 12), head=nn.Linear(12, 10))
 
 
-@situation(free={"stem.0": 8, "body": 8})
+@situation(free={"stem.0": 8, "body": 8, "body#2": 2})
 def maxout() -> nn.Module:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.body(net.stem(x))
@@ -1019,3 +1019,20 @@ def weight_standardisation() -> nn.Module:
         return net.head(pooled(F.relu(x + 0.1 * shift)))
 
     return Net(wiring, stem=conv_bn(3, 8), body=nn.Conv2d(8, 12, 3), head=nn.Linear(12, 10))
+
+
+@situation(inputs=(6, 16), free={"embed": 16, "first": 12, "second": 8})
+def transposed_weights() -> nn.Module:
+    """Parameters multiplied by hand, one of them transposed."""
+
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = F.relu(net.embed(x) @ net.first)
+        return net.head(F.relu(x @ net.second.t()).mean(1))
+
+    return Net(
+        wiring,
+        embed=nn.Linear(16, 16),
+        first=parameter(16, 12),
+        second=parameter(8, 12),
+        head=nn.Linear(8, 10),
+    )

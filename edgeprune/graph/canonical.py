@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.fx import GraphModule, Node
+from torch.fx.graph import _PyTreeCodeGen
+from torch.utils._pytree import TreeSpec
 
 from edgeprune.graph.nodes import argument, attribute, operator_name, set_arguments, shape_of
 
@@ -33,6 +36,45 @@ def unguarded(module: GraphModule) -> GraphModule:
     return module
 
 
+def sliced(module: GraphModule) -> GraphModule:
+    """Drop slices that take everything, as `x[:, 2:4]` brings one for the batch."""
+    for node in list(module.graph.nodes):
+        source = node.args[0] if operator_name(node) == "aten.slice.Tensor" else None
+        if isinstance(source, Node) and _takes_all(node):
+            node.replace_all_uses_with(source)
+            module.graph.erase_node(node)
+    module.recompile()
+    return module
+
+
+def _takes_all(node: Node) -> bool:
+    bounds = [argument(node, place, default) for place, default in ((2, 0), (3, _END), (4, 1))]
+    return bounds[0] in (None, 0) and bounds[1] in (None, _END) and bounds[2] == 1
+
+
+_END = 2**63 - 1
+
+
+def structured(module: GraphModule) -> GraphModule:
+    """Answer with dictionaries in place of dataclasses, so that files load without the user's class."""
+    codegen = module.graph._codegen
+    if isinstance(codegen, _PyTreeCodeGen) and codegen.pytree_info.out_spec is not None:
+        plain = _without_classes(codegen.pytree_info.out_spec)
+        codegen.pytree_info = codegen.pytree_info._replace(out_spec=plain)
+        module.recompile()
+    return module
+
+
+def _without_classes(spec: TreeSpec) -> TreeSpec:
+    if spec.is_leaf():
+        return spec
+    parts = [_without_classes(part) for part in spec.children()]
+    if is_dataclass(spec.type):
+        # The context of a registered dataclass: the fields that are set, and those that are not.
+        return TreeSpec(dict, list(spec.context[0]), parts)
+    return TreeSpec(spec.type, spec.context, parts)
+
+
 def functional(module: GraphModule) -> GraphModule:
     """Replace in-place operators by their functional twins, so that no value changes once computed.
 
@@ -45,9 +87,11 @@ def functional(module: GraphModule) -> GraphModule:
         changed = node.args[0] if node.args else None
         if twin is None or not isinstance(changed, Node):
             continue
+        # A view that is taken later is taken of the new value, and follows those it is taken of.
         readers = {
             alias: {user for user in alias.users if order.get(user, -1) > order[node]}
             for alias in _aliases(changed)
+            if order.get(alias, -1) < order[node]
         }
         whole = changed.args[0] if _is_slice(changed) else changed
         assert isinstance(whole, Node)
@@ -138,8 +182,9 @@ def folded(module: GraphModule) -> GraphModule:
         if isinstance(weight, Node) and weight in constant and _is_mixed(weight):
             made.setdefault(weight, _layer_weight(node, weight))
     read = [node for node in module.graph.nodes if node in constant and node.users]
+    stored: dict[str, nn.Parameter] = {}
     for weight, name in made.items():
-        _store(module, weight, name)
+        _store(module, weight, name, stored)
     erase_unread(module, read)
     return module
 
@@ -170,8 +215,13 @@ def _layer_weight(node: Node, weight: Node) -> str:
     return f"{path}.weight" if path else f"{node.name}_weight"
 
 
-def _store(module: GraphModule, weight: Node, name: str) -> None:
+def _store(module: GraphModule, weight: Node, name: str, stored: dict[str, nn.Parameter]) -> None:
+    """Register the weight's value; a layer that is used again computes what is stored by then."""
     value = _evaluate(module, weight)
+    for known, parameter in stored.items():
+        if known.removesuffix("_folded") == name and torch.equal(parameter, value):
+            _read_from(module, weight, known)
+            return
     owner, _, leaf = name.rpartition(".")
     parent: nn.Module = module
     for part in owner.split(".") if owner else ():
@@ -181,7 +231,12 @@ def _store(module: GraphModule, weight: Node, name: str) -> None:
     if hasattr(parent, leaf):
         # The user's own tensor, from which the layer computes its weight: its name stays its own.
         name, leaf = f"{name}_folded", f"{leaf}_folded"
-    parent.register_parameter(leaf, nn.Parameter(value))
+    stored[name] = nn.Parameter(value)
+    parent.register_parameter(leaf, stored[name])
+    _read_from(module, weight, name)
+
+
+def _read_from(module: GraphModule, weight: Node, name: str) -> None:
     with module.graph.inserting_before(weight):
         stored = module.graph.get_attr(name)
     stored.meta = {"val": weight.meta["val"], "stack_trace": weight.meta.get("stack_trace")}

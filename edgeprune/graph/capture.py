@@ -25,7 +25,15 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.quiet import first_line
-from edgeprune.graph.canonical import folded, functional, inferring_batch, inlined, unguarded
+from edgeprune.graph.canonical import (
+    folded,
+    functional,
+    inferring_batch,
+    inlined,
+    sliced,
+    structured,
+    unguarded,
+)
 from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
@@ -200,7 +208,7 @@ def from_exported(exported: ExportedProgram) -> Program:
 
 
 def _canonical(module: GraphModule) -> GraphModule:
-    return functional(folded(unguarded(inlined(module))))
+    return structured(functional(folded(sliced(unguarded(inlined(module))))))
 
 
 def _require_batch(found: Sequence[Tensor]) -> None:
@@ -261,10 +269,18 @@ def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
         where = _user_line(error)
         raise ModelError(
-            f"the network cannot be captured{f' at {where}' if where else ''}: {first_line(error)}",
+            f"the network cannot be captured{f' at {where}' if where else ''}: {_why(error)}",
             hint="control flow on values and a fixed batch size cannot be exported; "
             "use torch.where / torch.cond, and x.shape[0] for the batch",
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """What torch.export says, in one line; of constraints it is the second line that tells."""
+    lines = [line.strip(" -") for line in str(error).splitlines()]
+    if lines and lines[0].startswith("Constraints violated") and len(lines) > 1:
+        return f"the batch is tied to other sizes: {lines[1]}"
+    return first_line(error)
 
 
 def _try_forward(module: nn.Module, inputs: Sequence[Input]) -> list[Tensor]:

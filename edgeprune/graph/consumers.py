@@ -174,7 +174,9 @@ def _consumer(consumption: Consumption) -> Consumer:
 
 
 def _is_refittable(node: Node) -> bool:
-    operator = operator_name(node)
+    operator, weight = operator_name(node), node.args[1]
+    if not isinstance(weight, Node) or weight.op != "get_attr":
+        return False  # a transposed weight: its rows are not those of the layer
     if operator == "aten.linear.default":
         return True
     return operator == "aten.conv2d.default" and argument(node, 6, 1, "groups") == 1

@@ -14,7 +14,7 @@ from torch.fx import Node
 
 from edgeprune.core.group import Kind, Reason, Role
 from edgeprune.graph.capture import Program
-from edgeprune.graph.nodes import shape_of, source_of
+from edgeprune.graph.nodes import shape_of, source_of, stored
 
 Labels = NDArray[np.int64]
 # One entry per axis: its labels, or None for an axis that is never cut (batch, height, time, ...).
@@ -168,8 +168,9 @@ class Flow:
 
     def play(self, value: object, axis: int, role: Role) -> None:
         """Note the role of a parameter's axis; values computed from parameters have none."""
-        if isinstance(value, Node) and value.op == "get_attr":
-            self.roles.setdefault((str(value.target), axis), role)
+        found = self._stored_axis(value, axis)
+        if found is not None:
+            self.roles.setdefault(found, role)
 
     def read(self, node: Node, source: object, axis: int) -> None:
         """The operator sums over an axis of an activation: cutting an index there is reading zero."""
@@ -181,18 +182,27 @@ class Flow:
         """The weight's axis reads the source's axis: cutting one cuts the other, and ends there."""
         assert isinstance(weight, Node)
         assert isinstance(source, Node)
-        if weight.op != "get_attr":
+        found = self._stored_axis(weight, axis)
+        if found is None:
             self.read(node, source, input_axis)
             return
         self.silence(weight, axis)
-        name = str(weight.target)
-        self.consumptions.append(Consumption(name, axis, node, source, input_axis))
+        self.consumptions.append(Consumption(*found, node, source, input_axis))
 
     def silence(self, weight: object, axis: int) -> None:
         """A parameter's axis that reads activations: its cut indices count as zero."""
         self.play(weight, axis, "consumer")
-        assert isinstance(weight, Node)
-        self.silenced.add((str(weight.target), axis))
+        found = self._stored_axis(weight, axis)
+        assert found is not None
+        self.silenced.add(found)
+
+    def _stored_axis(self, value: object, axis: int) -> tuple[str, int] | None:
+        """The parameter's axis that an axis of a value is; None where the value is computed."""
+        base = stored(value)
+        if base is None:
+            return None
+        labels = self.of(value)[axis]
+        return next(((str(base.target), own) for own, one in enumerate(self.of(base)) if one is labels), None)
 
 
 Label = Callable[[Flow, Node], "Axes | list[Axes]"]

@@ -78,6 +78,21 @@ def set_argument(node: Node, index: int, value: object) -> None:
     node.args = tuple(arguments)
 
 
+_SEEN_THROUGH = "adjoint alias contiguous detach mT numpy_T permute t transpose".split()
+
+
+def stored(value: object) -> Node | None:
+    """The parameter or buffer that a value is, seen through transposes; None for what is computed."""
+    while (
+        isinstance(value, Node)
+        and value.op == "call_function"
+        and operator_name(value).startswith("aten.")
+        and operator_name(value).split(".")[1] in _SEEN_THROUGH
+    ):
+        value = value.args[0]
+    return value if isinstance(value, Node) and value.op == "get_attr" else None
+
+
 def set_arguments(node: Node, *arguments: Any) -> None:
     """Replace all arguments by positional ones."""
     node.args, node.kwargs = arguments, {}

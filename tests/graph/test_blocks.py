@@ -92,18 +92,27 @@ def read_twice(net: Net, x: Tensor) -> Tensor:
     return (x + inner) * inner.sigmoid()
 
 
-def test_branches_that_share_a_parameter_are_no_blocks() -> None:
+def test_a_shared_parameter_stays_while_anyone_reads_it() -> None:
     # The inner sum's branch is used again by the outer one, which has both uses to itself.
     (outer,) = find_blocks(program(lambda net, x: net.one(net.one(x) + x) + x, one=branch()))
     assert sum(str(one.target) == "aten.relu.default" for one in outer.members) == 2
-    tied = branch()
-    tied[1].weight = (one := branch())[1].weight
+    one, tied = branch(), branch()
+    tied[1].weight = one[1].weight
 
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = x + net.one(x)
         return x + net.two(x)
 
-    assert found(wiring, one=one, two=tied) == []
+    # The second one goes without the weight, which the first one keeps; the first cannot take it along.
+    assert found(wiring, one=one, two=tied) == ["two"]
+
+
+def test_branches_whose_modules_are_apart_are_blocks() -> None:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = x + net.one(x)
+        return x + net.two(x)
+
+    assert found(wiring, one=branch(), two=branch()) == ["one", "two"]
 
 
 def test_chained_branches_are_blocks_one_after_the_other() -> None:

@@ -60,6 +60,18 @@ def test_a_slice_that_is_changed_twice() -> None:
     assert_exact(couple(program))
 
 
+def test_a_view_that_was_taken_before_the_change_shows_it() -> None:
+    def wiring(net: Net, x: Tensor) -> Tensor:
+        x = net.first(x).clone()
+        flat = x.flatten(2)
+        x[:, :4].add_(1.0)
+        return net.last(flat)
+
+    program = captured(wiring, 3, 6, 6, first=nn.Conv2d(3, 6, 1), last=nn.Conv1d(6, 2, 1))
+
+    assert "aten.add_.Tensor" in operators(program)
+
+
 def test_who_read_the_slice_before_the_change_keeps_the_old_value() -> None:
     def wiring(net: Net, x: Tensor) -> Tensor:
         x = net.first(x).clone()

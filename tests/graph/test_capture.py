@@ -200,7 +200,11 @@ def test_answers_of_any_structure_keep_it(told: Callable[[Tensor], object], tmp_
     for found, wanted in zip(program.answers(examples), expected, strict=True):
         assert torch.equal(found, wanted)
     answer = program.module(*examples)
-    assert type(answer) is type(module(*examples))
+    # A dataclass becomes a dictionary of its fields: whoever loads the file may not have the class.
+    wanted = module(*examples)
+    assert type(answer) is (dict if isinstance(wanted, Answer) else type(wanted))
+    if isinstance(wanted, Answer):
+        assert list(answer) == ["logits", "more"]
     program.save(tmp_path / "net.pt2")
     again = from_exported(torch.export.load(tmp_path / "net.pt2"))
     for found, wanted in zip(again.answers(examples), expected, strict=True):

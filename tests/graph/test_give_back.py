@@ -48,6 +48,7 @@ REFUSED = {
     "slice_inplace": "its answers differ from the shrunk program's by *(relative)",
     "rms_norm": "its answers differ from the shrunk program's by *(relative)",
     "rms_norm_written_out": "its answers differ from the shrunk program's by *(relative)",
+    "spatial_attention": "its answers differ from the shrunk program's by *(relative)",
     "mean_over_channels": "its answers differ from the shrunk program's by *(relative)",
     "einsum_attention": "the network (Net) fails at zoo.py:*: shape '[-1, 6, 2, 8]' is invalid",
     "batched_heads": "the network (Net) fails at zoo.py:*: shape '[-1, 6, 2, 8]' is invalid",

@@ -67,11 +67,21 @@ def test_a_mean_over_fewer_channels_is_scaled_back_to_all_of_them() -> None:
     assert constants(shrink(sums, keeping(sums, first=(0, 1, 4))).module, "aten.mul.Tensor") == [()]
 
 
+def test_the_largest_over_channels_never_falls_below_the_zero_that_a_cut_one_reads_as() -> None:
+    coupling = reduced(lambda x: x.amax(1, keepdim=True))
+    cuts = keeping(coupling, first=(0, 1, 4))
+
+    assert constants(shrink(coupling, cuts).module, "aten.clamp_min.default") == [(0.0,)]
+    assert prove(coupling, cuts).refused == {}
+    assert constants(shrink(coupling, ()).module, "aten.clamp_min.default") == []
+    least = reduced(lambda x: x.amin((1, 2), keepdim=True))
+    narrow = shrink(least, keeping(least, first=(0, 1, 4)))
+    assert constants(narrow.module, "aten.clamp_max.default") == [(0.0,)]
+
+
 @pytest.mark.parametrize(
     ("function", "operator"),
     [
-        (lambda x: x.amax(1, keepdim=True), "aten.amax.default"),
-        (lambda x: x.amin((1, 2), keepdim=True), "aten.amin.default"),
         (lambda x: x.max(1, keepdim=True)[0], "aten.max.dim"),
         (lambda x: x.std(1, keepdim=True), "aten.std.dim"),
         (lambda x: x.var(1, keepdim=True), "aten.var.dim"),

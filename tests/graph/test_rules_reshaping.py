@@ -208,10 +208,13 @@ def test_axes_of_size_one_come_and_go() -> None:
     assert prove(coupling, keeping(coupling, first=(0, 2, 3))).refused == {}
 
 
-def test_maxout_gives_up_units_and_not_pieces() -> None:
+def test_maxout_gives_up_units_or_the_same_piece_of_all() -> None:
     coupling = situation("maxout")
 
-    assert units(coupling, "body.weight") == {"body": [[2 * one, 2 * one + 1] for one in range(8)]}
+    assert units(coupling, "body.weight") == {
+        "body": [[2 * one, 2 * one + 1] for one in range(8)],
+        "body#2": [list(range(piece, 16, 2)) for piece in range(2)],
+    }
     assert units(coupling, "head.weight", 1) == {"body": [[one] for one in range(8)]}
 
 

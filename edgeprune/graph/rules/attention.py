@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch.fx import Node
 
 from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Product, Rule, unlabelled
-from edgeprune.graph.nodes import argument, shape_of
+from edgeprune.graph.nodes import argument, shape_of, stored
 
 _TOKENS = "positions that attend to each other"
 
@@ -24,9 +24,9 @@ def product(flow: Flow, node: Node) -> Axes:
     batch = _broadcast(flow, node, [first, second], [left[:-2], right[:-2]])
     _mark(flow, [first, second], batch, (left[-1], right[-1]))
     rows, columns = left[-2:-1], right[-1:] if len(right) > 1 else ()
-    if first.op == "get_attr" and len(left) > 1:
+    if stored(first) and len(left) > 1:
         flow.play(first, len(left) - 2, "producer")
-    if second.op == "get_attr" and len(right) > 1:
+    if stored(second) and len(right) > 1:
         flow.play(second, len(right) - 1, "producer")
     return (*batch, *rows, *columns)
 
@@ -39,7 +39,7 @@ def biased_product(flow: Flow, node: Node) -> Axes:
     assert isinstance(first, Node)
     assert isinstance(second, Node)
     _end(flow, node, first, len(left) - 1, second, len(right) - 2)
-    if second.op == "get_attr":
+    if stored(second):
         flow.play(second, len(right) - 1, "producer")
     batch = _broadcast(flow, node, [first, second], [left[:-2], right[:-2]])
     _mark(flow, [first, second], batch, (left[-1], right[-1]))
@@ -97,11 +97,11 @@ def einsum(flow: Flow, node: Node) -> Axes:
         found[letter] = flow.meet(node, [flow.of(one)[axis] for one, axis in places])
         if letter not in right:
             _end(flow, node, *places[0], *(places[1] if len(places) > 1 else places[0]))
-        if len(nodes) > 1 and not any(one.op == "get_attr" for one in nodes):
+        if len(nodes) > 1 and not any(stored(one) for one in nodes):
             shared = letter in right and len(places) == len(nodes)
             flow.mark(found[letter], "heads" if shared else "width")
         for one, axis in places:
-            if one.op == "get_attr" and letter in right and len(places) == 1:
+            if stored(one) and letter in right and len(places) == 1:
                 flow.play(one, axis, "producer")
     return tuple(found[letter] for letter in right)
 
@@ -119,7 +119,7 @@ def _mark(
     flow: Flow, operands: Sequence[Node], batch: Sequence[Labels | None], widths: Sequence[Labels | None]
 ) -> None:
     """Products of two activations are attention: what they share are heads, the rest is their width."""
-    if any(one.op == "get_attr" for one in operands):
+    if any(stored(one) for one in operands):
         return
     for labels in batch:
         flow.mark(labels, "heads")
@@ -129,9 +129,9 @@ def _mark(
 
 def _end(flow: Flow, node: Node, first: Node, axis: int, second: Node, other: int) -> None:
     """Labels end in a sum over an axis of two operands; a weight is silenced, else the first of them."""
-    if second.op == "get_attr" and first.op != "get_attr":
+    if stored(second) and not stored(first):
         flow.consume(node, second, other, first, axis)
-    elif first.op == "get_attr" and second.op != "get_attr":
+    elif stored(first) and not stored(second):
         flow.consume(node, first, axis, second, other)
     else:
         flow.read(node, first, axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -154,10 +155,15 @@ def softmax(flow: Flow, node: Node) -> Axes:
 
 def scale_after(node: Node, factor: float) -> None:
     """Multiply what a node answers, for all its readers."""
+    apply_after(node, torch.ops.aten.mul.Tensor, factor)
+
+
+def apply_after(node: Node, operator: Callable[..., Any], number: float) -> None:
+    """Put an operator with one number behind a node, for all its readers."""
     with node.graph.inserting_after(node):
-        scaled = node.graph.call_function(torch.ops.aten.mul.Tensor, (node, factor))
-    scaled.meta = dict(node.meta)
-    node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)
+        made = node.graph.call_function(operator, (node, number))
+    made.meta = dict(node.meta)
+    node.replace_all_uses_with(made, delete_user_cb=lambda user: user is not made)
 
 
 def _normalised(flow: Flow, node: Node) -> tuple[Axes, Axes]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from torch.fx import Node
 
 from edgeprune.graph.flow import Axes, Flow, Narrowed, Rule, unlabelled
 from edgeprune.graph.nodes import argument, shape_of, tensor_shape
-from edgeprune.graph.rules.normalisation import scale_after
+from edgeprune.graph.rules.normalisation import apply_after, scale_after
 
 
 def spatial(flow: Flow, node: Node) -> Axes | list[Axes]:
@@ -58,7 +59,7 @@ def sliding(flow: Flow, node: Node) -> Axes:
 
 
 def total(flow: Flow, node: Node) -> Axes:
-    """sum, mean and norms: a cut index counts as the zero it was silenced to."""
+    """sum, mean, norms, largest and smallest: a cut index counts as the zero it was silenced to."""
     axes, reduced = _reduced(flow, node)
     for axis in reduced:
         flow.read(node, node.args[0], axis)
@@ -79,8 +80,18 @@ def rewrite_mean(node: Node, narrowed: Narrowed) -> None:
         scale_after(node, share)
 
 
+def rewrite_extreme(node: Node, narrowed: Narrowed) -> None:
+    """A largest or smallest value of which some indices read as zero: never below, or above, that zero."""
+    source = node.args[0]
+    assert isinstance(source, Node)
+    axes = narrowed.of(source)
+    if any(narrowed.is_cut(axes[axis]) for axis in _which(node, len(axes))):
+        bound = torch.ops.aten.clamp_min if "amax" in str(node.target) else torch.ops.aten.clamp_max
+        apply_after(node, bound.default, 0.0)
+
+
 def extreme(flow: Flow, node: Node) -> Axes | list[Axes]:
-    """amax, var, ... over some axes: every index of them takes part."""
+    """var, prod, argmax, ... over some axes: every index of them takes part."""
     axes, reduced = _reduced(flow, node)
     for axis in reduced:
         flow.lock(node, axes[axis], "reduced over this axis", "a cut would change what is reduced")
@@ -138,7 +149,7 @@ _SPATIAL = (
     "_upsample_nearest_exact2d.vec max_unpool2d.default"
 ).split()
 _EXTREMES = (
-    "amax.default amin.default var.correction var.dim std.correction std.dim var_mean.correction "
+    "var.correction var.dim std.correction std.dim var_mean.correction "
     "var_mean.dim std_mean.correction std_mean.dim max.dim min.dim max.default min.default prod.dim_int "
     "argmax.default argmin.default logsumexp.default all.dim any.dim median.dim"
 ).split()
@@ -153,6 +164,8 @@ RULES = (
         "aten.sum.default": Rule(total),
         "aten.mean.dim": Rule(total, rewrite_mean),
         "aten.mean.default": Rule(total, rewrite_mean),
+        "aten.amax.default": Rule(total, rewrite_extreme),
+        "aten.amin.default": Rule(total, rewrite_extreme),
         "aten.norm.ScalarOpt_dim": Rule(total),
         "aten.norm.Scalar": Rule(total),
         "aten.linalg_vector_norm.default": Rule(total),
