@@ -82,10 +82,11 @@ def test_a_refused_capture_is_no_crash() -> None:
 
 def test_totals_count_every_kind_of_failure() -> None:
     rows = [EXACT, EXACT | {"exact": False, "error": 0.1}, {"crash": "x"}, {"refused": "y"}]
+    rows.append({"refused": jobs.NOT_MEASURED})
 
     assert tables.cutting_totals(rows) == [
-        "**4 networks: 1 cut exactly, 1 crashes, 1 failed oracles, 0 changed output shapes, "
-        "0 costs that were not as predicted, 1 refused captures.**",
+        "**5 networks: 1 cut exactly, 1 crashes, 1 failed oracles, 0 changed output shapes, "
+        "0 costs that were not as predicted, 1 refused captures, 1 not measured.**",
         "Largest oracle error 1e-01. 0 networks have nothing that may be cut; 0 cuts left the answer as "
         "it was.",
     ]
