@@ -141,15 +141,7 @@ def inspect(
 
     `input` is the size of its one input without the batch, or one `InputSize` for each of several.
     """
-    source = Path(model) if isinstance(model, (str, Path)) else model
-    look = ask_to_look(
-        source,
-        arch=arch,
-        inputs=_inputs(input),
-        trust_pickle=trust_pickle,
-        allow_inexact=allow_inexact,
-    )
-    return inspect_groups(_looked_at(source, look))
+    return inspect_groups(_coupled(model, arch, input, trust_pickle, allow_inexact))
 
 
 def explain(
@@ -162,15 +154,7 @@ def explain(
     allow_inexact: Iterable[str] = (),
 ) -> Explanation:
     """Where the channels of a layer (or of all layers below a name) go, and what goes with them."""
-    source = Path(model) if isinstance(model, (str, Path)) else model
-    look = ask_to_look(
-        source,
-        arch=arch,
-        inputs=_inputs(input),
-        trust_pickle=trust_pickle,
-        allow_inexact=allow_inexact,
-    )
-    return explain_layer(_looked_at(source, look), layer)
+    return explain_layer(_coupled(model, arch, input, trust_pickle, allow_inexact), layer)
 
 
 def apply(
@@ -271,6 +255,25 @@ def _inputs(given: tuple[int, ...] | Sequence[InputSize] | None) -> tuple[InputS
     several = tuple(one for one in given or () if isinstance(one, InputSize))
     single = tuple(size for size in given or () if isinstance(size, int))
     return (InputSize(size=single),) if single else several
+
+
+def _coupled(
+    model: str | Path | nn.Module | None,
+    arch: str | None,
+    input: tuple[int, ...] | Sequence[InputSize] | None,
+    trust_pickle: bool,
+    allow_inexact: Iterable[str],
+) -> Coupling:
+    """What `inspect` and `explain` look at."""
+    source = Path(model) if isinstance(model, (str, Path)) else model
+    look = ask_to_look(
+        source,
+        arch=arch,
+        inputs=_inputs(input),
+        trust_pickle=trust_pickle,
+        allow_inexact=allow_inexact,
+    )
+    return _looked_at(source, look)
 
 
 def _looked_at(source: Path | nn.Module | None, look: Look) -> Coupling:
