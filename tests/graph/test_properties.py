@@ -68,7 +68,7 @@ def sliced_sum(channels: int, choice: int) -> tuple[nn.Module, int]:
 
 
 def shuffle(channels: int, choice: int) -> tuple[nn.Module, int]:
-    parts = (2, 3)[choice % 2]
+    parts = min((2, 3)[choice % 2], channels)
     even = channels - channels % parts
 
     def wiring(net: Net, x: Tensor) -> Tensor:
