@@ -1,0 +1,219 @@
+"""Evidence: what criteria may look at, gathered in one pass over the calibration images."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.fx import Node
+
+from edgeprune.core.group import Group, Indices, Slice
+from edgeprune.core.moments import ClassMoments
+from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
+from edgeprune.graph.couple import Coupling
+from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
+from edgeprune.graph.gram import Gram, Spread, ridged, sample
+from edgeprune.graph.nodes import operator_name, tensor_shape
+from edgeprune.graph.replay import observe
+
+# Rows per layer and batch: enough that the moments are set by the images, not by their positions.
+_ROWS = 3_200
+
+
+@dataclass(eq=False)
+class GroupEvidence:
+    """What criteria may look at, gathered batch by batch."""
+
+    coupling: Coupling
+    groups: list[Group]
+    classes: int
+    seed: int
+    _moments: dict[str, ClassMoments] = field(default_factory=dict)
+    _grams: dict[str, Gram] = field(default_factory=dict)
+    _spreads: dict[Node, Spread] = field(default_factory=dict)
+    _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
+    _anova: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tensors = self.coupling.program.tensors()
+        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        readers = {one.weight: one for one in consumers(self.coupling)}
+        self._readers = {
+            group.id: [
+                readers[piece.tensor] for piece in group.of_role("consumer") if piece.tensor in readers
+            ]
+            for group in self.groups
+        }
+        wanted = {one.weight: one for each in self._readers.values() for one in each}
+        self._by_source: dict[Node, list[Consumer]] = {}
+        for one in wanted.values():
+            self._by_source.setdefault(one.source, []).append(one)
+        self._receivers = {one.receiver: _channel_axis(one) for one in wanted.values()}
+        self._sources = self._sources_of_groups()
+        self._random = torch.Generator().manual_seed(self.seed)
+
+    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
+        """Run one batch and add what it shows."""
+
+        def visit(node: Node, value: Tensor) -> None:
+            if node in self._receivers:
+                self._add_spread(node, value)
+            for one in self._by_source.get(node, []):
+                self._add_gram(one, value)
+            if labels is not None:
+                for group, axis, indices in self._sources.get(node, []):
+                    per_image = _per_image(node, value, axis, len(labels))
+                    self._add_moments(f"{group.id} {node.name}", per_image[:, indices].mean(2), labels)
+
+        watched = {*self._receivers, *self._by_source, *self._sources}
+        observe(self.coupling.program, inputs, watched, visit)
+
+    def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
+        """Mean l-`order` norm of each unit's producing weights."""
+        norms = []
+        for piece in group.of_role("producer"):
+            weight = self._tensors[piece.tensor].double().movedim(piece.axis, 0).flatten(1)
+            per_index = torch.linalg.vector_norm(weight, order, dim=1).numpy()
+            norms.append(per_index[piece.indices].mean(1))
+        return np.asarray(np.mean(norms, axis=0), dtype=np.float64)
+
+    def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean F over the values in which the group is read; None without labels."""
+        found = self._analysis(group)
+        return None if found is None else found[0]
+
+    def p_value(self, group: Group) -> NDArray[np.float64] | None:
+        """Smallest p-value over the values in which the group is read; None without labels."""
+        found = self._analysis(group)
+        return None if found is None else found[1]
+
+    def elimination(self, group: Group) -> NDArray[np.float64] | None:
+        """Harm at which greedy elimination removes each unit; None without data or linear readers."""
+        readers = self._prepared(group)
+        if not readers:
+            return None
+        order, harm = self._eliminated(group, readers)
+        scores = np.empty(group.units)
+        scores[order] = np.append(harm[1:], np.inf)
+        # The last unit is never removed; any score above the others says so.
+        scores[order[-1]] = (harm[-1] if len(harm) > 1 else 0.0) * 1.01 + 1e-12
+        return scores
+
+    def random(self, group: Group) -> NDArray[np.float64]:
+        """Uniform numbers that depend on the seed and the group's name only."""
+        return np.random.default_rng([self.seed, zlib.crc32(group.id.encode())]).random(group.units)
+
+    def harm(self, group: Group, scores: NDArray[np.float64], order: list[int]) -> NDArray[np.float64]:
+        """Cumulative harm along an order: refit error with data, share of squared score without."""
+        readers = self._prepared(group)
+        if readers:
+            greedy, curve = self._greedy.get(group.id, (None, None))
+            if greedy == order and curve is not None:
+                return curve
+            return eliminate(readers, group.units, order)[1]
+        squares = np.square(np.abs(scores[order]))
+        total = float(squares.sum()) or 1.0
+        return np.concatenate([[0.0], np.cumsum(squares)[:-1] / total])
+
+    def _eliminated(self, group: Group, readers: list[Reader]) -> tuple[list[int], NDArray[np.float64]]:
+        if group.id not in self._greedy:
+            self._greedy[group.id] = eliminate(readers, group.units)
+        return self._greedy[group.id]
+
+    def _prepared(self, group: Group) -> list[Reader]:
+        """The group's linear readers with their moments inverted; empty without data."""
+        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
+        return [
+            self._reader(one, pieces[one.weight])
+            for one in self._readers[group.id]
+            if one.weight in self._grams
+        ]
+
+    def _reader(self, one: Consumer, piece: Slice) -> Reader:
+        gram = self._grams[one.weight]
+        covariance = gram.covariance(centred=one.has_intercept)
+        weight = self._tensors[one.weight].double()
+        kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
+        scaled = weight.flatten(1).T * output_scale(one, self._tensors)
+        spread = self._spreads[one.receiver].total() or 1.0
+        columns = (piece.indices[:, :, None] * kernel + np.arange(kernel)).reshape(len(piece.indices), -1)
+        return Reader(
+            inverse=torch.linalg.inv(ridged(covariance, RIDGE)),
+            weight=scaled / spread**0.5,
+            columns=torch.from_numpy(columns),
+        )
+
+    def _add_gram(self, one: Consumer, source: Tensor) -> None:
+        chosen = sample(positions(one.node, source), len(source), _ROWS, self._random)
+        rows = patches(one.node, source, chosen)
+        self._grams.setdefault(one.weight, Gram()).add(rows)
+
+    def _add_spread(self, node: Node, value: Tensor) -> None:
+        channels = value.movedim(self._receivers[node], -1)
+        rows = channels.reshape(-1, channels.shape[-1])
+        self._spreads.setdefault(node, Spread()).add(rows)
+
+    def _add_moments(self, key: str, per_unit: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+        batch = ClassMoments.of(per_unit, labels, self.classes)
+        before = self._moments.get(key)
+        self._moments[key] = batch if before is None else before.merge(batch)
+
+    def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        if group.id not in self._anova:
+            found = [m.anova() for key, m in self._moments.items() if key.split(" ")[0] == group.id]
+            if not found:
+                return None
+            f = np.mean([np.nan_to_num(f, posinf=1e12) for f, _ in found], axis=0)
+            self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
+        return self._anova[group.id]
+
+    def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Indices]]]:
+        """The values in which each group is read, with the axis and positions of its units."""
+        found: dict[Node, list[tuple[Group, int, Indices]]] = {}
+        for group in self.groups:
+            read = {(piece.tensor, piece.axis) for piece in group.of_role("consumer")}
+            seen = set()
+            for reading in self.coupling.consumptions:
+                source, axis = reading.source, reading.input_axis
+                if (reading.tensor, reading.axis) not in read or source in seen:
+                    continue
+                if None not in tensor_shape(source.meta["val"]):
+                    continue  # the same for every image
+                indices = self._indices(group, source, axis)
+                if indices is not None:
+                    seen.add(source)
+                    found.setdefault(source, []).append((group, axis, indices))
+        return found
+
+    def _indices(self, group: Group, source: Node, axis: int) -> Indices | None:
+        """Where a group's units are along an axis of a value, shape (units, width); None if not all are."""
+        labels = self.coupling.axes[source.name][axis]
+        assert isinstance(labels, np.ndarray)
+        unit_of = np.full(int(self.coupling.class_of.max()) + 1, -1)
+        units = self.coupling.unit_classes[group.id]
+        unit_of[units] = np.arange(len(units))[:, None]
+        owner = unit_of[self.coupling.class_of[labels]]
+        places = [np.flatnonzero(owner == unit) for unit in range(len(units))]
+        widths = {len(place) for place in places}
+        return np.stack(places) if len(widths) == 1 and 0 not in widths else None
+
+
+def _channel_axis(one: Consumer) -> int:
+    return -1 if operator_name(one.node) == "aten.linear.default" else 1
+
+
+def _per_image(node: Node, value: Tensor, axis: int, images: int) -> NDArray[np.float64]:
+    """Means over everything but an axis, shape (images, size).
+
+    Windows of one image lie side by side in the batch axis, as `view(batch, ...)` puts them.
+    """
+    batch = tensor_shape(node.meta["val"]).index(None)
+    others = [other for other in range(value.ndim) if other not in {batch, axis}]
+    means = value.mean(others) if others else value
+    rows = (means if batch < axis else means.T).double().numpy()
+    return np.asarray(rows.reshape(images, -1, rows.shape[1]).mean(1))

@@ -1,0 +1,83 @@
+"""What the stages leave in the run folder, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeprune.core.journal import Documents, hidden
+from edgeprune.core.plan import PLAN, Plan
+from edgeprune.core.report import Compensation, Delivery, Proof
+from edgeprune.graph.capture import Program
+from edgeprune.graph.couple import Coupling
+from edgeprune.graph.stored import Programs
+from edgeprune.stages.shrink import replay
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cut:
+    """What `shrink` gives: the program, the plan as carried out, and the proof."""
+
+    program: Program
+    plan: Plan
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refitted:
+    """What `compensate` gives."""
+
+    program: Program
+    compensation: Compensation
+
+
+class CutStore:
+    """Keeps the plan and its proof; the program is cut again, which takes no time."""
+
+    def __init__(self, coupling: Coupling) -> None:
+        self._coupling = coupling
+
+    def write(self, value: Cut, folder: Path) -> list[Path]:
+        """Write the plan and its proof."""
+        value.plan.save(folder / PLAN)
+        value.proof.save(folder / hidden("proof.json"))
+        return [folder / PLAN, folder / hidden("proof.json")]
+
+    def read(self, folder: Path) -> Cut:
+        """Read them, and cut again."""
+        done = Plan.load(folder / PLAN)
+        return Cut(replay(self._coupling, done), done, Proof.load(folder / hidden("proof.json")))
+
+
+class RefittedStore:
+    """Keeps the refitted program and what the refit did."""
+
+    _program = Programs(hidden("refitted.pt2"))
+    _document = Documents(Compensation, hidden("compensation.json"))
+
+    def write(self, value: Refitted, folder: Path) -> list[Path]:
+        """Write the program and what the refit did."""
+        return [
+            *self._program.write(value.program, folder),
+            *self._document.write(value.compensation, folder),
+        ]
+
+    def read(self, folder: Path) -> Refitted:
+        """Read both again."""
+        return Refitted(self._program.read(folder), self._document.read(folder))
+
+
+class DeliveryStore:
+    """Keeps the list of delivered files; the files themselves are its files too."""
+
+    def __init__(self, name: str) -> None:
+        self._document = Documents(Delivery, hidden(name))
+
+    def write(self, value: Delivery, folder: Path) -> list[Path]:
+        """Write the list."""
+        files = [folder / artifact.path for artifact in value.artifacts]
+        return [*files, *self._document.write(value, folder)]
+
+    def read(self, folder: Path) -> Delivery:
+        """Read the list again."""
+        return self._document.read(folder)
