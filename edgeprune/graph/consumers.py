@@ -42,6 +42,15 @@ class Consumer:
         return self.total or self.output
 
     @property
+    def linear_range(self) -> tuple[float, float]:
+        """Between which values the receiver is read as it is: (0, inf) before a ReLU, else no bounds.
+
+        Below the first and above the second everything that reads it answers the same.
+        """
+        ranges = {_linear_range(user) for user in self.receiver.users}
+        return ranges.pop() if len(ranges) == 1 else (-math.inf, math.inf)
+
+    @property
     def has_intercept(self) -> bool:
         """Whether a constant can be added to the layer's output."""
         return self.norm is not None or self.bias is not None
@@ -171,6 +180,20 @@ def _consumer(consumption: Consumption) -> Consumer:
         total=total if partner is not None else None,
         partner=partner,
     )
+
+
+def _linear_range(user: Node) -> tuple[float, float]:
+    operator = operator_name(user).replace("_.default", ".default")
+    if operator == "aten.relu.default":
+        return 0.0, math.inf
+    if operator == "aten.relu6.default":
+        return 0.0, 6.0
+    if operator == "aten.hardtanh.default":
+        low, high = argument(user, 1, -1.0, "min_val"), argument(user, 2, 1.0, "max_val")
+        assert isinstance(low, (int, float))
+        assert isinstance(high, (int, float))
+        return float(low), float(high)
+    return -math.inf, math.inf
 
 
 def _is_refittable(node: Node) -> bool:

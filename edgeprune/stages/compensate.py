@@ -2,12 +2,14 @@
 
 Ridge regression of the original's values on the shrunk network's inputs, layer by layer in graph
 order: what earlier layers got wrong is in the inputs, and what the residual stream got wrong is
-taken into the next target.
+taken into the next target. What a ReLU cuts off need not be matched, only kept below zero (after
+Zhang et al. 2016, arXiv 1505.06798).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +44,8 @@ _BATCH = 100
 _ROWS = 6_400
 _MEMORY = 1.2e9
 """Bytes that the values of both networks may take while they are compared."""
+_RECTIFIED = 2
+"""Repetitions of the fit in which values on the flat side of an activation are only asked to stay there."""
 _DEAD = 1e-6
 """Batch-norm gains below this share of the largest are left alone: dividing by them is noise."""
 
@@ -138,129 +142,152 @@ def _refit_all(
     pins = [node for one in ordered for node in (one.receiver, one.partner) if node is not None]
     reference = Replay(original, batches, pins)
     present = Replay(shrunk, batches, [twins[one.source.name] for one in ordered])
-    random = torch.Generator().manual_seed(seed)
-    for one in ordered:
-        source = twins[one.source.name]
-        present.run_to(source)
+    for number, one in enumerate(ordered):
+        present.run_to(twins[one.source.name])
         reference.run_to(one.receiver)
-        target = _targets(one, reference, present, twins, position, kept[one.node])
-        _refit(one, shrunk, present.value(source), target, random)
-        present.release(source)
+        layer = _layer(one, reference, present, twins, position, kept[one.node])
+        _refit(layer, shrunk, seed + number)
+        present.release(twins[one.source.name])
         reference.release(one.receiver)
         if one.partner is not None:
             reference.release(one.partner)
         progress.advance()
 
 
-def _targets(
+def _layer(
     one: Consumer,
     reference: Replay,
     present: Replay,
     twins: dict[str, Node],
     position: dict[Node, int],
     kept: Tensor | None,
-) -> list[Tensor]:
-    """What the layer (after its batch norm) should answer, drift of the stream included."""
+) -> _Layer:
+    """What the layer reads now, what its receiver should answer, and what else is added there."""
 
     def original(node: Node) -> list[Tensor]:
         values = reference.value(node)
-        axis = _channel_axis(one)
-        return values if kept is None else [value.index_select(axis, kept) for value in values]
+        return values if kept is None else [value.index_select(_channel_axis(one), kept) for value in values]
 
-    wanted = original(one.receiver)
+    sources, wanted = present.value(twins[one.source.name]), original(one.receiver)
     if one.total is None or one.partner is None:
-        return wanted
+        return _Layer(one, sources, wanted, None)
     partner = twins[one.partner.name]
     if position[one.partner] < position[one.node]:
         present.run_to(partner)
-    if present.has(partner):
-        return [total - other for total, other in zip(wanted, present.value(partner), strict=True)]
-    # The other branch is computed later: it will correct its own share when its turn comes.
-    return [total - other for total, other in zip(wanted, original(one.partner), strict=True)]
+    # A branch that is computed later corrects its own share when its turn comes.
+    beside = present.value(partner) if present.has(partner) else original(one.partner)
+    return _Layer(one, sources, wanted, beside)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Layer:
+    """One layer to be refitted: values per batch of what it reads, what should come out, what is added."""
+
+    consumer: Consumer
+    sources: list[Tensor]
+    wanted: list[Tensor]
+    beside: list[Tensor] | None
+
+    def rows(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
+        """Input columns, wanted values and added values of the same sampled positions, batch by batch."""
+        node, random = self.consumer.node, torch.Generator().manual_seed(seed)
+        for index, source in enumerate(self.sources):
+            chosen = sample(positions(node, source), len(source), _ROWS, random)
+            beside = 0.0 if self.beside is None else outputs(node, self.beside[index], chosen)
+            yield patches(node, source, chosen), outputs(node, self.wanted[index], chosen), beside
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Fit:
-    """Moments of a layer's input columns and of what its output lacks."""
+    """Weights (columns, out) and intercept (out,) that stand for a layer and its batch norm."""
 
-    inputs: Gram
-    residual_sum: Tensor
-    cross: Tensor
-    target_sum: Tensor
+    columns: Tensor
+    intercept: Tensor
 
 
-def _refit(
-    one: Consumer, shrunk: Program, sources: list[Tensor], targets: list[Tensor], random: torch.Generator
-) -> None:
-    tensors = shrunk.tensors()
+def _refit(layer: _Layer, shrunk: Program, seed: int) -> None:
+    one, tensors = layer.consumer, shrunk.tensors()
     weight = tensors[one.weight].detach()
     scale = output_scale(one, tensors)
     present = weight.double().flatten(1).T * scale
-    fit = _moments(one, sources, targets, present, random)
-    centred = one.has_intercept
-    covariance = fit.inputs.covariance(centred=centred)
-    # The cross moments were summed about the shift; an intercept takes out the rest of the mean.
-    offset = fit.inputs.shift.double() - (fit.inputs.mean if centred else 0.0)
-    cross = (fit.cross + torch.outer(offset, fit.residual_sum)) / fit.inputs.count
-    # Ridge towards the weights as they are: what the images do not determine stays.
-    change = torch.linalg.solve(ridged(covariance, RIDGE), cross)
-    fitted = present + change
-    alive = scale.abs() > _DEAD * scale.abs().max()
-    columns = torch.where(alive, fitted / torch.where(alive, scale, 1.0), present)
-    with torch.no_grad():
-        weight_new = torch.where(alive, columns, weight.double().flatten(1).T)
-        tensors[one.weight].copy_(weight_new.T.reshape(weight.shape))
-        _set_intercept(one, tensors, fit, weight_new, scale, alive)
-
-
-def _moments(
-    one: Consumer,
-    sources: list[Tensor],
-    targets: list[Tensor],
-    present: Tensor,
-    random: torch.Generator,
-) -> _Fit:
-    columns, out = present.shape
     inputs = Gram()
-    cross = torch.zeros(columns, out, dtype=torch.float64)
-    residual_sum = torch.zeros(out, dtype=torch.float64)
-    target_sum = torch.zeros(out, dtype=torch.float64)
-    single = present.float()
-    for source, target in zip(sources, targets, strict=True):
-        chosen = sample(positions(one.node, source), len(source), _ROWS, random)
-        rows, wanted = patches(one.node, source, chosen), outputs(one.node, target, chosen)
-        shifted = inputs.add(rows)
-        residual = wanted - rows @ single
-        cross += (shifted.T @ residual).double()
-        residual_sum += residual.sum(0).double()
-        target_sum += wanted.sum(0).double()
-    return _Fit(inputs, residual_sum, cross, target_sum)
+    for rows, _, _ in layer.rows(seed):
+        inputs.add(rows)
+    factor = torch.linalg.cholesky(ridged(inputs.covariance(centred=one.has_intercept), RIDGE))
+    fit = _solved(layer, inputs, factor, present, None, seed)
+    if one.linear_range != (-math.inf, math.inf):
+        for _ in range(_RECTIFIED):
+            fit = _solved(layer, inputs, factor, present, fit, seed)
+    alive = scale.abs() > _DEAD * scale.abs().max()
+    columns = torch.where(alive, fit.columns / torch.where(alive, scale, 1.0), weight.double().flatten(1).T)
+    with torch.no_grad():
+        tensors[one.weight].copy_(columns.T.reshape(weight.shape))
+        target = fit.intercept + inputs.mean @ fit.columns
+        _set_intercept(one, tensors, inputs, target, columns, scale, alive)
+
+
+def _solved(
+    layer: _Layer, inputs: Gram, factor: Tensor, present: Tensor, last: _Fit | None, seed: int
+) -> _Fit:
+    """Least squares towards the wanted values, ridge towards the weights as they are.
+
+    What the images do not determine stays. With a `last` fit, values outside the linear range of what
+    reads them are only asked to stay there: for squared errors behind the activation this is a
+    majorisation, so that the error falls with every repetition.
+    """
+    one = layer.consumer
+    centre = inputs.mean.float() if one.has_intercept else torch.zeros(len(present))
+    before = present.float()
+    cross = torch.zeros_like(present)
+    total = torch.zeros(present.shape[1], dtype=torch.float64)
+    for rows, wanted, beside in layer.rows(seed):
+        if last is not None:
+            answer = rows @ last.columns.float() + last.intercept.float() + beside
+            wanted = _within(one.linear_range, wanted, answer)
+        target = wanted - beside
+        cross += ((rows - centre).T @ (target - rows @ before)).double()
+        total += target.sum(0).double()
+    columns = present + torch.cholesky_solve(cross / inputs.count, factor)
+    intercept = total / inputs.count - inputs.mean @ columns
+    return _Fit(columns, intercept if one.has_intercept else torch.zeros_like(total))
+
+
+def _within(linear: tuple[float, float], wanted: Tensor, answer: Tensor) -> Tensor:
+    """Wanted values, relaxed to the present answer where both lie on the same flat side."""
+    low, high = linear
+    wanted = torch.where(wanted <= low, answer.clamp_max(low), wanted)
+    return torch.where(wanted >= high, answer.clamp_min(high), wanted)
 
 
 def _set_intercept(
-    one: Consumer, tensors: dict[str, Tensor], fit: _Fit, columns: Tensor, scale: Tensor, alive: Tensor
+    one: Consumer,
+    tensors: dict[str, Tensor],
+    inputs: Gram,
+    target: Tensor,
+    columns: Tensor,
+    scale: Tensor,
+    alive: Tensor,
 ) -> None:
     """Put the mean of the target where the layer keeps constants, batch statistics brought up to date."""
-    mean_target = fit.target_sum / fit.inputs.count
-    mean_output = fit.inputs.mean @ columns
+    mean_output = inputs.mean @ columns
     names = norm_tensors(one.norm) if one.norm is not None else None
     if one.norm is not None and names is not None:
         gain, shift, mean, variance = names
         if gain is None or shift is None:
             # A norm without weights: only its mean can hold the constant.
-            tensors[mean].copy_(mean_output - mean_target / scale)
+            tensors[mean].copy_(mean_output - target / scale)
             return
-        spread = torch.einsum("io,ij,jo->o", columns, fit.inputs.covariance(centred=True), columns)
+        spread = torch.einsum("io,ij,jo->o", columns, inputs.covariance(centred=True), columns)
         deviation = (spread.clamp_min(0) + norm_epsilon(one.norm)).sqrt()
         for name, value in (
             (gain, scale * deviation),
-            (shift, mean_target),
+            (shift, target),
             (mean, mean_output),
             (variance, spread.clamp_min(0)),
         ):
             tensors[name].copy_(torch.where(alive, value, tensors[name].double()))
     elif one.bias is not None:
-        tensors[one.bias].copy_(mean_target - mean_output)
+        tensors[one.bias].copy_(target - mean_output)
 
 
 def _divergence(original: Program, shrunk: Program, split: Split) -> float:
