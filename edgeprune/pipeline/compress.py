@@ -249,6 +249,7 @@ def _screen(
         ranking,
         name=criterion,
         classes=splits.classes if splits else 0,
+        selection=splits.selection if splits else None,
         seed=seed,
         progress=progress,
     )
