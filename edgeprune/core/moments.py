@@ -71,25 +71,3 @@ class ClassMoments:
         f = np.where(constant & (between > noise), np.inf, f)
         p_value = f_distribution.sf(f, groups - 1, total - groups)
         return f, np.where(constant & (between <= noise), 1.0, p_value)
-
-    def welch(self) -> tuple[Floats, Floats]:
-        """Welch's F statistic (1951) and p-value per unit, shape (units,): variances may differ by class.
-
-        Classes with fewer than two samples do not count. A class in which a unit is constant weighs as
-        much as rounding allows, which is the limit of a small variance.
-        """
-        from scipy.stats import f as f_distribution
-
-        seen = self.count > 1
-        count, mean = self.count[seen][:, None], self.mean[seen]
-        groups, units = mean.shape
-        if groups < 2:
-            return np.zeros(units), np.ones(units)
-        noise = np.finfo(np.float64).eps * np.square(mean).max(0) + 1e-200
-        weight = count / np.maximum(self.m2[seen] / (count - 1), noise)
-        share = weight / weight.sum(0)
-        grand = (share * mean).sum(0)
-        between = (weight * (mean - grand) ** 2).sum(0) / (groups - 1)
-        spread = ((1 - share) ** 2 / (count - 1)).sum(0)
-        f = between / (1 + 2 * (groups - 2) / (groups**2 - 1) * spread)
-        return f, f_distribution.sf(f, groups - 1, (groups**2 - 1) / (3 * spread))

@@ -34,7 +34,7 @@ class Candidate(Document):
     """A value of what was left open, and what cutting by it would lose."""
 
     options: Options
-    harm: float = Field(description="refit error after a quarter, half and three quarters, mean of all groups")
+    harm: float = Field(description="mean refit error of all groups, a quarter, half and three quarters cut")
 
 
 class Choice(Document):

@@ -106,7 +106,7 @@ class GroupEvidence:
 
     def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
         """Mean of Welch's F over the values in which the group is read; None without labels."""
-        found = [moments.welch()[0] for moments in self._moments_of(group)]
+        found = [np.nan_to_num(moments.welch()[0], posinf=1e12) for moments in self._moments_of(group)]
         return np.asarray(np.mean(found, axis=0)) if found else None
 
     def p_value(self, group: Group) -> NDArray[np.float64] | None:
@@ -218,17 +218,13 @@ class GroupEvidence:
 
     def _activity_of_groups(self) -> Activity:
         """Watches what the groups' consumers read."""
-        read = {
-            (piece.tensor, piece.axis) for group in self.groups for piece in group.of_role("consumer")
-        }
+        read = {(piece.tensor, piece.axis) for group in self.groups for piece in group.of_role("consumer")}
         wanted = [one for one in self.coupling.consumptions if (one.tensor, one.axis) in read]
         return Activity(wanted if "activations" in self.needs else [])
 
     def _gates(self) -> dict[str, list[Slice]]:
         """The weights that read each group; those that make it where no weight reads it."""
-        return {
-            group.id: group.of_role("consumer") or group.of_role("producer") for group in self.groups
-        }
+        return {group.id: group.of_role("consumer") or group.of_role("producer") for group in self.groups}
 
     def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Indices]]]:
         """The values in which each group is read, with the axis and positions of its units."""

@@ -20,7 +20,7 @@ class UnitWeights:
     """The trained values of a program, unit by unit."""
 
     def __init__(self, program: Program) -> None:
-        self._tensors = {name: tensor.detach() for name, tensor in program.tensors().items()}
+        self._tensors = program.tensors()
         norms = [
             names
             for node in program.graph.nodes
@@ -34,7 +34,8 @@ class UnitWeights:
 
         Running statistics are measured, not trained, and are left out; a tied parameter comes once.
         """
-        wanted, found = set(roles), {}
+        wanted = set(roles)
+        found: dict[tuple[int, int], Floats] = {}
         for piece in group.slices:
             if piece.role in wanted and piece.tensor not in self._statistics:
                 tensor = self._tensors[piece.tensor]
@@ -62,5 +63,5 @@ class UnitWeights:
 
 def unit_rows(tensor: Tensor, piece: Slice) -> Floats:
     """A slice of a tensor in float64, shape (units, width, the other axes flattened)."""
-    per_index = tensor.double().movedim(piece.axis, 0).reshape(tensor.shape[piece.axis], -1)
+    per_index = tensor.detach().double().movedim(piece.axis, 0).reshape(tensor.shape[piece.axis], -1)
     return np.asarray(per_index.numpy()[piece.indices], dtype=np.float64)

@@ -32,7 +32,7 @@ def screen(
     classes: int = 0,
     seed: int = 0,
     selection: Split | None = None,
-    also: Iterable[Need] = (),
+    also: Iterable[Need] = ("gram",),
     progress: Progress | None = None,
 ) -> Screening:
     """Rank the units of every free group.
@@ -44,7 +44,8 @@ def screen(
     selection : Split, optional
         Other images, for an option that the criterion leaves to the run: they rank, `calibration` judges.
     also : of Need
-        Evidence to gather beside what the criterion needs: `moments` for the statistics per class.
+        Evidence to gather beside what the criterion needs: `gram` for harm curves that are refit errors,
+        `moments` for the statistics per class.
 
     Raises
     ------
@@ -55,8 +56,7 @@ def screen(
     """
     progress = progress or Silent()
     _require_data(criterion, calibration, name)
-    # Harm curves come from second moments whatever the criterion; without labels there are no classes.
-    needs = criterion.needs | {"gram", *also}
+    needs = criterion.needs.union(also)
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
     groups = _measurable(coupling)
     labels = [one.labels for one in (calibration, selection) if one is not None and one.labels is not None]
@@ -148,9 +148,7 @@ def _measurable(coupling: Coupling) -> list[Group]:
     ]
 
 
-def _screen_group(
-    group: Group, criterion: Criterion, evidence: GroupEvidence, name: str
-) -> GroupScreening:
+def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, name: str) -> GroupScreening:
     scores = np.asarray(criterion.score(group, evidence), dtype=np.float64)
     if scores.shape != (group.units,) or not np.isfinite(scores).all():
         raise PluginError(

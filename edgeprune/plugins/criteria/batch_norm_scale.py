@@ -14,7 +14,7 @@ from edgeprune.core.protocols import Evidence, Need
 
 @dataclass(frozen=True)
 class BatchNormScale:
-    """`--criterion bn-scale`: mean absolute gain of the unit's batch norms (network slimming, Liu et al. 2017).
+    """`--criterion bn-scale`: mean absolute gain of its batch norms (network slimming, Liu et al. 2017).
 
     Says most about networks that were trained with a penalty on the gains. A group without batch norm, or
     whose norms have no gains, is ranked by the Euclidean norm of its weights, as `l2` does.

@@ -30,4 +30,4 @@ class Lamp:
         ascending = np.sort(squares)
         not_smaller = np.append(np.cumsum(ascending[::-1])[::-1], 0.0)
         total = not_smaller[np.searchsorted(ascending, squares)]
-        return np.divide(squares, total, out=np.zeros_like(squares), where=total > 0)
+        return np.where(total > 0, squares / np.where(total > 0, total, 1.0), 0.0)

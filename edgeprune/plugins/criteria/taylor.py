@@ -18,7 +18,8 @@ class Taylor:
 
     The mean over small batches of the squared sum of weight times gradient over the weights that read the
     unit: the gradient of a gate on what they read. The loss is cross-entropy where the images have class
-    labels that fit the output, and otherwise the output's energy, half its squared norm (Aljundi et al. 2018).
+    labels that fit the output, and otherwise the output's energy, half its squared norm (Aljundi et al.
+    2018).
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"gradients"})
