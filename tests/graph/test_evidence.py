@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from statsmodels.stats.oneway import anova_oneway
 from tiny import CLASSES, a_split, coupled, tiny, tiny_coupling
 from torch import Tensor, nn
 from zoo import IMAGE, SITUATIONS, Net, pooled
@@ -101,6 +102,18 @@ def test_there_are_no_gains_without_batch_norm() -> None:
     evidence = gathered(coupling=coupled("tied_linear"))
     assert evidence.gains(the_group(evidence, "embed")) is None
     assert evidence.gains(the_group(evidence, "stem.0")) is not None
+
+
+# Statistics
+
+
+def test_welch_is_that_of_statsmodels_on_what_the_readers_read() -> None:
+    evidence, net = gathered("moments"), residual()
+    inputs, labels = the_images()
+    means = net.body(net.stem(inputs)).detach().double().mean((2, 3)).numpy()
+    expected = [anova_oneway(unit, labels.numpy(), use_var="unequal").statistic for unit in means.T]
+    found = evidence.welch_statistic(the_group(evidence, "body.0"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 # Gradients
