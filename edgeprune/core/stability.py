@@ -42,7 +42,7 @@ def f_of_redrawn_classes(moments: ClassMoments, *, seed: int) -> Floats | None:
     count, mean, m2 = _seen(moments)
     if len(count) < 3:
         return None
-    found = []
+    found: list[Floats] = []
     while len(found) < RESAMPLES:
         drawn = random.integers(0, len(count), len(count))
         if len(np.unique(drawn)) > 1:  # one class alone compares nothing
