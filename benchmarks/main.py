@@ -148,6 +148,7 @@ def criterion_row(coupling: Any, splits: Splits, criterion: str, multiple: int) 
         build("criteria", criterion),
         name=criterion,
         classes=splits.classes,
+        selection=splits.selection,
     )
     proposal = plan(coupling, screening, Budget(speedup=SPEEDUP), multiple=multiple)
     program, done, _ = shrink(coupling, proposal)

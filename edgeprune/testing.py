@@ -3,42 +3,73 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Format
-from edgeprune.core.group import Group, Slice
-from edgeprune.core.protocols import Criterion, Dataset
+from edgeprune.core.group import Group, Role, Slice
+from edgeprune.core.protocols import Criterion, Dataset, Need
 from edgeprune.core.registry import Family, find, names
 
 Floats = NDArray[np.float64]
+NEEDS: frozenset[Need] = frozenset(get_args(Need))
+"""Everything that can be gathered from images."""
 
 
 @dataclass(frozen=True)
 class FakeEvidence:
-    """Evidence with known numbers: unit u has magnitude u + 1, F of 2 u, and is eliminated u-th."""
+    """Evidence with known numbers: unit u has magnitude u + 1, F of 2 u, and is eliminated u-th.
 
-    labelled: bool = True
+    What is not `gathered` is None, as it is for a group that has none of it.
+    """
+
+    gathered: frozenset[Need] = NEEDS
 
     def magnitude(self, group: Group, order: float) -> Floats:
         """Ascending magnitudes."""
-        return np.arange(1, group.units + 1, dtype=np.float64)
+        return self._ascending(group) + 1
+
+    def weights(self, group: Group, roles: Iterable[Role]) -> list[Floats]:
+        """Two weights per slice of unit u, both u + 1."""
+        wanted = set(roles)
+        each = (self._ascending(group) + 1)[:, None, None]
+        return [np.repeat(each, 2, axis=2) for piece in group.slices if piece.role in wanted]
+
+    def gains(self, group: Group) -> Floats | None:
+        """Ascending gains; they come from no images, so they are always there."""
+        return self._ascending(group) / 10
 
     def f_statistic(self, group: Group) -> Floats | None:
-        """Ascending F, None without labels."""
-        return 2.0 * np.arange(group.units, dtype=np.float64) if self.labelled else None
+        """Ascending F."""
+        return 2 * self._ascending(group) if "moments" in self.gathered else None
+
+    def welch_statistic(self, group: Group) -> Floats | None:
+        """Ascending F of Welch's kind."""
+        return 3 * self._ascending(group) if "moments" in self.gathered else None
 
     def elimination(self, group: Group) -> Floats | None:
-        """Ascending harm, None without labels."""
-        return np.linspace(0, 1, group.units) if self.labelled else None
+        """Ascending harm."""
+        return np.linspace(0, 1, group.units) if "gram" in self.gathered else None
+
+    def activation_weights(self, group: Group) -> list[Floats] | None:
+        """Weights of readers that read ones."""
+        return self.weights(group, ("consumer",)) if "activations" in self.gathered else None
+
+    def saliency(self, group: Group) -> Floats | None:
+        """Ascending squares."""
+        return np.square(self._ascending(group)) if "gradients" in self.gathered else None
 
     def random(self, group: Group) -> Floats:
         """The same numbers every time."""
         return np.random.default_rng(0).random(group.units)
+
+    def _ascending(self, group: Group) -> Floats:
+        return np.arange(group.units, dtype=np.float64)
 
 
 @dataclass
@@ -99,13 +130,22 @@ def check_plugin(family: Family, name: str) -> None:
 
 
 def check_criterion(criterion: Criterion, *, sizes: Sequence[int] = (2, 5, 16)) -> None:
-    """Every criterion scores every unit with a finite number, and twice alike."""
+    """Every criterion scores every unit with a finite number, twice alike, and by what it says it needs.
+
+    What it does not need makes no difference, and a group that has no such evidence is scored all the same.
+    """
+    assert criterion.needs <= NEEDS, f"no such evidence: {', '.join(sorted(criterion.needs - NEEDS))}"
     for units in sizes:
-        group, evidence = a_group(units), FakeEvidence(labelled=criterion.needs_data)
-        scores = criterion.score(group, evidence)
-        assert scores.shape == (units,)
-        assert np.isfinite(scores).all()
-        assert (criterion.score(group, evidence) == scores).all()
+        group = a_group(units)
+        for gathered in (criterion.needs, frozenset[Need]()):
+            scores = criterion.score(group, FakeEvidence(gathered))
+            assert scores.shape == (units,)
+            assert np.isfinite(scores).all()
+            assert (criterion.score(group, FakeEvidence(gathered)) == scores).all()
+        told, all_told = FakeEvidence(criterion.needs), FakeEvidence(NEEDS)
+        assert (criterion.score(group, told) == criterion.score(group, all_told)).all(), (
+            "it looks at evidence that its `needs` do not name"
+        )
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -33,7 +33,10 @@ def compress(
     params: Annotated[str | None, typer.Option(help="Parameters after, at most: 250k.")] = None,
     criterion: Annotated[
         str | None,
-        typer.Option(help="How units are ranked: screening, refit, l2, l1, random (see the docs)."),
+        typer.Option(
+            help="How units are ranked: screening, f, welch, refit, taylor, wanda; without data l2, l1, "
+            "group-l2, bn-scale, fpgm, lamp, random. Options: 'screening?alpha=0.3'."
+        ),
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Calibration images; default 2000, or 60 % of the data.")

@@ -115,15 +115,7 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
     first = dataclasses.fields(registry.find("datasets", name))[0].name
     if not location:
         raise PluginError(f"dataset '{text}' does not say which", hint=f"write {name}:<{first}>")
-    options = {first: location}
-    for part in query.split("&") if query else []:
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise PluginError(
-                f"dataset '{text}': option '{part}' has no value", hint="write ?option=value&option=value"
-            )
-        options[key] = value
-    return name, options
+    return name, {first: location, **registry.parse_options(query, where=f"dataset '{text}'")}
 
 
 def _located(value: str, annotation: Any, base: Path) -> str | Path:

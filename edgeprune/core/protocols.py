@@ -6,15 +6,15 @@ annotations only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Format, Precision
-from edgeprune.core.group import Group
+from edgeprune.core.group import Group, Role
 from edgeprune.core.samples import Pools
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 Array = NDArray[np.generic]
+Need = Literal["moments", "gram", "activations", "gradients"]
+"""Evidence that costs a pass over images: moments per class (these need labels), second moments of what
+layers read, root mean squares of what weights read, gradients."""
 
 
 class Dataset(Protocol):
@@ -35,16 +38,38 @@ class Dataset(Protocol):
 
 
 class Evidence(Protocol):
-    """What a criterion may look at; every array has one row per unit of the group."""
+    """What a criterion may look at; every array has one row per unit of the group.
+
+    What has to be gathered from images is None where the criterion did not say that it needs it, and for
+    groups that have none of it: those that no layer reads, say.
+    """
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights, shape (units,)."""
 
+    def weights(self, group: Group, roles: Iterable[Role]) -> list[NDArray[np.float64]]:
+        """Trained values of the group's slices of some roles, each (units, width, other axes flattened)."""
+
+    def gains(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean absolute batch-norm gain of each unit, shape (units,); None without batch norm."""
+
     def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
-        """One-way ANOVA F across classes of each unit's mean activation; None without labels."""
+        """One-way ANOVA F across classes of each unit's mean activation; needs `moments`."""
+
+    def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
+        """Welch's F, which lets every class have its own variance; needs `moments`."""
 
     def elimination(self, group: Group) -> NDArray[np.float64] | None:
-        """Refit error after each unit's removal in greedy order; None without data."""
+        """Refit error after each unit's removal in greedy order; needs `gram`."""
+
+    def activation_weights(self, group: Group) -> list[NDArray[np.float64]] | None:
+        """Absolute consumer weights times the root mean square of what they read; needs `activations`.
+
+        One array per consumer, each (units, width, other axes flattened).
+        """
+
+    def saliency(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean squared first-order change of the loss without each unit; needs `gradients`."""
 
     def random(self, group: Group) -> NDArray[np.float64]:
         """Seeded uniform numbers, shape (units,)."""
@@ -53,10 +78,20 @@ class Evidence(Protocol):
 class Criterion(Protocol):
     """Ranks the units of a group: the lowest score is cut first."""
 
-    needs_data: bool
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The evidence it looks at, beside weights; empty for a criterion that works without data."""
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
-        """One score per unit, comparable within the group."""
+        """One score per unit, finite, comparable within the group."""
+
+
+@runtime_checkable
+class OpenCriterion(Criterion, Protocol):
+    """A criterion that leaves an option to the run."""
+
+    def candidates(self) -> Sequence[Criterion]:
+        """The criterion with the option set, once for each value to compare; empty when it is set."""
 
 
 class Exporter(Protocol):
@@ -113,6 +148,8 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Exporter",
+    "Need",
+    "OpenCriterion",
     "Quantizer",
     "Runtime",
     "Session",

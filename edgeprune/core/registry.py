@@ -69,6 +69,25 @@ def build(family: Family, name: str, options: Mapping[str, Any] | None = None) -
         raise PluginError(f"{where}: {faults}") from error
 
 
+def build_from(family: Family, text: str) -> Any:
+    """A plug-in from `name` or `name?option=value&option=value`."""
+    name, _, query = text.partition("?")
+    return build(family, name, parse_options(query, where=f"{_singular(family)} '{text}'"))
+
+
+def parse_options(query: str, *, where: str) -> dict[str, str]:
+    """The options behind the question mark of a text; `where` begins the error's message."""
+    options = {}
+    for part in query.split("&") if query else []:
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise PluginError(
+                f"{where}: option '{part}' has no value", hint="write ?option=value&option=value"
+            )
+        options[key] = value
+    return options
+
+
 def _points(family: Family) -> list[EntryPoint]:
     return list(entry_points(group=f"edgeprune.{family}"))
 

@@ -47,6 +47,20 @@ def eliminate(
         return _eliminate([_Remainder(reader) for reader in readers], units, order)
 
 
+def harm_without(readers: Sequence[Reader], units: Sequence[int]) -> float:
+    """The harm when some units go together: what `eliminate` adds up to in any order, in one step."""
+    if not units:
+        return 0.0
+    with _threads_for(readers):
+        total = 0.0
+        for reader in readers:
+            columns = reader.columns[list(units)].flatten()
+            block = reader.inverse[columns[:, None], columns[None, :]]
+            weights = reader.weight[columns]
+            total += float((weights * torch.linalg.solve(block, weights)).sum())
+        return total
+
+
 def _eliminate(
     state: list[_Remainder], units: int, order: Sequence[int] | None
 ) -> tuple[list[int], NDArray[np.float64]]:

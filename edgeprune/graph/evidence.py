@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.group import Group, Indices, Slice
+from edgeprune.core.group import Group, Indices, Role, Slice
 from edgeprune.core.moments import ClassMoments
+from edgeprune.core.protocols import Need
+from edgeprune.graph.activity import Activity
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.eliminate import RIDGE, Reader, eliminate
+from edgeprune.graph.eliminate import RIDGE, Reader, eliminate, harm_without
 from edgeprune.graph.gram import Gram, Spread, ridged, sample
 from edgeprune.graph.nodes import operator_name, tensor_shape
 from edgeprune.graph.replay import observe
+from edgeprune.graph.saliency import Saliency
+from edgeprune.graph.unit_weights import UnitWeights, unit_rows
 
 # Rows per layer and batch: enough that the moments are set by the images, not by their positions.
 _ROWS = 3_200
@@ -27,12 +31,13 @@ _ROWS = 3_200
 
 @dataclass(eq=False)
 class GroupEvidence:
-    """What criteria may look at, gathered batch by batch."""
+    """What criteria may look at, gathered batch by batch; only what `needs` names costs anything."""
 
     coupling: Coupling
     groups: list[Group]
     classes: int
     seed: int
+    needs: frozenset[Need] = frozenset({"moments", "gram"})
     _moments: dict[str, ClassMoments] = field(default_factory=dict)
     _grams: dict[str, Gram] = field(default_factory=dict)
     _spreads: dict[Node, Spread] = field(default_factory=dict)
@@ -49,12 +54,17 @@ class GroupEvidence:
             ]
             for group in self.groups
         }
+        self._weights = UnitWeights(self.coupling.program)
         wanted = {one.weight: one for each in self._readers.values() for one in each}
+        if "gram" not in self.needs:
+            wanted = {}
         self._by_source: dict[Node, list[Consumer]] = {}
         for one in wanted.values():
             self._by_source.setdefault(one.source, []).append(one)
         self._receivers = {one.receiver: _channel_axis(one) for one in wanted.values()}
-        self._sources = self._sources_of_groups()
+        self._sources = self._sources_of_groups() if "moments" in self.needs else {}
+        self._activity = self._activity_of_groups()
+        self._saliency = Saliency(self.coupling.program, self._gates())
         self._random = torch.Generator().manual_seed(self.seed)
 
     def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
@@ -65,27 +75,39 @@ class GroupEvidence:
                 self._add_spread(node, value)
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
+            self._activity.add(node, value)
             if labels is not None:
                 for group, axis, indices in self._sources.get(node, []):
                     per_image = _per_image(node, value, axis, len(labels))
                     self._add_moments(f"{group.id} {node.name}", per_image[:, indices].mean(2), labels)
 
-        watched = {*self._receivers, *self._by_source, *self._sources}
-        observe(self.coupling.program, inputs, watched, visit)
+        watched = {*self._receivers, *self._by_source, *self._sources, *self._activity.sources}
+        if watched:
+            observe(self.coupling.program, inputs, watched, visit)
+        if "gradients" in self.needs:
+            self._saliency.add(inputs, labels)
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights."""
-        norms = []
-        for piece in group.of_role("producer"):
-            weight = self._tensors[piece.tensor].double().movedim(piece.axis, 0).flatten(1)
-            per_index = torch.linalg.vector_norm(weight, order, dim=1).numpy()
-            norms.append(per_index[piece.indices].mean(1))
-        return np.asarray(np.mean(norms, axis=0), dtype=np.float64)
+        return self._weights.magnitude(group, order)
+
+    def weights(self, group: Group, roles: Iterable[Role]) -> list[NDArray[np.float64]]:
+        """Trained values of the group's slices, each of shape (units, width, other axes flattened)."""
+        return self._weights.of(group, roles)
+
+    def gains(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean absolute batch-norm gain of each unit; None without batch norm."""
+        return self._weights.gains(group)
 
     def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
         """Mean F over the values in which the group is read; None without labels."""
         found = self._analysis(group)
         return None if found is None else found[0]
+
+    def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean of Welch's F over the values in which the group is read; None without labels."""
+        found = [np.nan_to_num(moments.welch()[0], posinf=1e12) for moments in self._moments_of(group)]
+        return np.asarray(np.mean(found, axis=0)) if found else None
 
     def p_value(self, group: Group) -> NDArray[np.float64] | None:
         """Smallest p-value over the values in which the group is read; None without labels."""
@@ -103,6 +125,25 @@ class GroupEvidence:
         # The last unit is never removed; any score above the others says so.
         scores[order[-1]] = (harm[-1] if len(harm) > 1 else 0.0) * 1.01 + 1e-12
         return scores
+
+    def harms(self, group: Group, removals: Iterable[Sequence[int]]) -> list[float] | None:
+        """Refit error without each of some sets of units; None without data or linear readers."""
+        readers = self._prepared(group)
+        return [harm_without(readers, units) for units in removals] if readers else None
+
+    def activation_weights(self, group: Group) -> list[NDArray[np.float64]] | None:
+        """Absolute consumer weights times the root mean square of what they read, shaped like `weights`."""
+        found = []
+        for piece in group.of_role("consumer"):
+            weight = self._tensors[piece.tensor]
+            norms = self._activity.norms(piece.tensor, piece.axis, weight)
+            if norms is not None:
+                found.append(unit_rows(weight.double().abs() * norms, piece))
+        return found or None
+
+    def saliency(self, group: Group) -> NDArray[np.float64] | None:
+        """Mean squared first-order change of the loss without each unit; None without data."""
+        return self._saliency.mean(group.id)
 
     def random(self, group: Group) -> NDArray[np.float64]:
         """Uniform numbers that depend on the seed and the group's name only."""
@@ -165,12 +206,25 @@ class GroupEvidence:
 
     def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         if group.id not in self._anova:
-            found = [m.anova() for key, m in self._moments.items() if key.split(" ")[0] == group.id]
+            found = [moments.anova() for moments in self._moments_of(group)]
             if not found:
                 return None
             f = np.mean([np.nan_to_num(f, posinf=1e12) for f, _ in found], axis=0)
             self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
         return self._anova[group.id]
+
+    def _moments_of(self, group: Group) -> list[ClassMoments]:
+        return [moments for key, moments in self._moments.items() if key.split(" ")[0] == group.id]
+
+    def _activity_of_groups(self) -> Activity:
+        """Watches what the groups' consumers read."""
+        read = {(piece.tensor, piece.axis) for group in self.groups for piece in group.of_role("consumer")}
+        wanted = [one for one in self.coupling.consumptions if (one.tensor, one.axis) in read]
+        return Activity(wanted if "activations" in self.needs else [])
+
+    def _gates(self) -> dict[str, list[Slice]]:
+        """The weights that read each group; those that make it where no weight reads it."""
+        return {group.id: group.of_role("consumer") or group.of_role("producer") for group in self.groups}
 
     def _sources_of_groups(self) -> Mapping[Node, Sequence[tuple[Group, int, Indices]]]:
         """The values in which each group is read, with the axis and positions of its units."""

@@ -15,7 +15,7 @@ from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion
-from edgeprune.core.registry import build
+from edgeprune.core.registry import build_from
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Splits
@@ -242,13 +242,14 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
 def _screen(
     coupling: Coupling, splits: Splits | None, criterion: str, seed: int, progress: Progress
 ) -> Screening:
-    ranking: Criterion = build("criteria", criterion)
+    ranking: Criterion = build_from("criteria", criterion)
     return screen(
         coupling,
         splits.calibration if splits else None,
         ranking,
         name=criterion,
         classes=splits.classes if splits else 0,
+        selection=splits.selection if splits else None,
         seed=seed,
         progress=progress,
     )

@@ -16,7 +16,7 @@ from edgeprune.core.files import sha256
 from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import find_recipe
-from edgeprune.core.registry import find
+from edgeprune.core.registry import build_from
 from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.units import parse_shape
@@ -62,7 +62,7 @@ def ask(
                 f"target '{target.name}' runs no {format} files", hint=did_you_mean(format, target.runtimes)
             )
     if criterion is not None:
-        find("criteria", criterion)
+        build_from("criteria", criterion)
     chosen_data = data if data is not None else recipe.data
     if epochs and chosen_data is None:
         raise RequestError("--epochs needs labelled images", hint="give --data")

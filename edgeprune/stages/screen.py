@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeprune.core.errors import RequestError
+from edgeprune.core.errors import PluginError, RequestError
 from edgeprune.core.group import Group
 from edgeprune.core.progress import Progress, Silent
-from edgeprune.core.protocols import Criterion
+from edgeprune.core.protocols import Criterion, Need, OpenCriterion
 from edgeprune.core.samples import Split
-from edgeprune.core.screening import GroupScreening, Screening
+from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options, Screening
+from edgeprune.graph.choice import harms_of
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
 
@@ -27,6 +31,8 @@ def screen(
     name: str,
     classes: int = 0,
     seed: int = 0,
+    selection: Split | None = None,
+    also: Iterable[Need] = ("gram",),
     progress: Progress | None = None,
 ) -> Screening:
     """Rank the units of every free group.
@@ -35,34 +41,98 @@ def screen(
     ----------
     classes : int
         Number of classes; 0 for as many as the labels show.
+    selection : Split, optional
+        Other images, for an option that the criterion leaves to the run: they rank, `calibration` judges.
+    also : of Need
+        Evidence to gather beside what the criterion needs: `gram` for harm curves that are refit errors,
+        `moments` for the statistics per class.
 
     Raises
     ------
     RequestError
-        The criterion needs data and none was given.
+        The criterion needs images or labels, and there are none.
+    PluginError
+        The criterion's scores are not one finite number per unit.
     """
     progress = progress or Silent()
-    if calibration is None and criterion.needs_data:
-        raise RequestError(
-            f"criterion '{name}' needs labelled images",
-            hint="give --data, or choose a data-free criterion: l2, l1, random",
-        )
+    _require_data(criterion, calibration, name)
+    needs = criterion.needs.union(also)
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
     groups = _measurable(coupling)
-    if calibration is not None and calibration.labels is not None:
-        classes = classes or int(calibration.labels.max()) + 1
+    labels = [one.labels for one in (calibration, selection) if one is not None and one.labels is not None]
+    classes = classes or max((int(one.max()) + 1 for one in labels), default=0)
     progress.start("screen", batches + len(groups))
-    evidence = GroupEvidence(coupling, groups, classes, seed)
-    if calibration is not None:
-        for inputs, labels in calibration.batches(_BATCH):
-            evidence.add(torch.from_numpy(inputs), labels)
-            progress.advance()
+    evidence = GroupEvidence(coupling, groups, classes, seed, needs)
+    _gather(evidence, calibration, progress)
+    choice = None
+    if isinstance(criterion, OpenCriterion):
+        criterion, choice = _chosen(criterion, evidence, selection)
     found = {}
     for group in groups:
-        found[group.id] = _screen_group(group, criterion, evidence)
+        found[group.id] = _screen_group(group, criterion, evidence, name)
         progress.advance()
     progress.finish()
-    return Screening(criterion=name, images=0 if calibration is None else len(calibration), groups=found)
+    return Screening(
+        criterion=name,
+        options=_options(criterion),
+        choice=choice,
+        images=0 if calibration is None else len(calibration),
+        groups=found,
+    )
+
+
+def _require_data(criterion: Criterion, calibration: Split | None, name: str) -> None:
+    labelled = "moments" in criterion.needs
+    if calibration is None and criterion.needs:
+        raise RequestError(
+            f"criterion '{name}' needs {'labelled ' if labelled else ''}images",
+            hint="give --data, or choose a data-free criterion: "
+            "l2, l1, group-l2, bn-scale, fpgm, lamp, random",
+        )
+    if calibration is not None and calibration.labels is None and labelled:
+        raise RequestError(
+            f"criterion '{name}' compares classes, but the images have no labels",
+            hint="choose one that needs none: refit, taylor, wanda, l2",
+        )
+
+
+def _gather(evidence: GroupEvidence, images: Split | None, progress: Progress) -> None:
+    if images is not None:
+        for inputs, labels in images.batches(_BATCH):
+            evidence.add(torch.from_numpy(inputs), labels)
+            progress.advance()
+
+
+def _chosen(
+    criterion: OpenCriterion, evidence: GroupEvidence, selection: Split | None
+) -> tuple[Criterion, Choice | None]:
+    """The candidate whose cuts lose least; the criterion as it is where none can be told from another."""
+    candidates = criterion.candidates()
+    rankings = evidence
+    if candidates and selection is not None:
+        rankings = GroupEvidence(
+            evidence.coupling, evidence.groups, evidence.classes, evidence.seed, criterion.needs
+        )
+        _gather(rankings, selection, Silent())
+    harms = harms_of(candidates, evidence.groups, rankings, evidence) if candidates else None
+    if harms is None:
+        return criterion, None
+    compared = [
+        Candidate(options=_options(one), harm=float(f"{harm:.9g}"))
+        for one, harm in zip(candidates, harms, strict=True)
+    ]
+    choice = Choice(images=0 if selection is None else len(selection), candidates=tuple(compared))
+    return candidates[int(np.argmin(harms))], choice
+
+
+def _options(criterion: Criterion) -> Options:
+    """The options of a plug-in; what no document can hold is written as text."""
+    assert dataclasses.is_dataclass(criterion), "a plug-in is a dataclass"
+    values = {one.name: getattr(criterion, one.name) for one in dataclasses.fields(criterion) if one.init}
+    return {
+        name: value if isinstance(value, bool | int | float | str | None) else str(value)
+        for name, value in values.items()
+    }
 
 
 def _measurable(coupling: Coupling) -> list[Group]:
@@ -78,8 +148,14 @@ def _measurable(coupling: Coupling) -> list[Group]:
     ]
 
 
-def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence) -> GroupScreening:
+def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, name: str) -> GroupScreening:
     scores = np.asarray(criterion.score(group, evidence), dtype=np.float64)
+    if scores.shape != (group.units,) or not np.isfinite(scores).all():
+        raise PluginError(
+            f"criterion '{name}' does not give one finite score for each of {group.units} units "
+            f"of group '{group.id}'",
+            hint="NaN or infinite weights or activations do that, too: check the model with one image",
+        )
     order = np.argsort(scores, kind="stable")
     f_statistic, p_value = evidence.f_statistic(group), evidence.p_value(group)
     return GroupScreening(

@@ -25,11 +25,24 @@ REFUSED = {
     "--format onxn": ("unknown format 'onxn'", "did you mean 'onnx'? known: onnx, tflite"),
     "--criterion screning": (
         "unknown criterion 'screning'",
-        "did you mean 'screening'? known: l1, l2, random, refit, screening",
+        "did you mean 'screening'? known: bn-scale, f, fpgm, group-l2, l1, l2, lamp, random, refit, "
+        "screening, taylor, wanda, welch",
     ),
     "--criterion screening --input 1x6x6": (
         "criterion 'screening' needs labelled images",
-        "give --data, or choose a data-free criterion: l2, l1, random",
+        "give --data, or choose a data-free criterion: l2, l1, group-l2, bn-scale, fpgm, lamp, random",
+    ),
+    "--criterion taylor --input 1x6x6": (
+        "criterion 'taylor' needs images",
+        "give --data, or choose a data-free criterion: l2, l1, group-l2, bn-scale, fpgm, lamp, random",
+    ),
+    "--criterion screening?alpha=2": (
+        "criterion 'screening': alpha: input should be less than or equal to 1",
+        "correct its options, or reinstall the package it comes from",
+    ),
+    "--criterion screening?alhpa=1": (
+        "criterion 'screening': unknown option 'alhpa'",
+        "did you mean 'alpha'?",
     ),
     "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
     "--allow-inexact layernorm": (

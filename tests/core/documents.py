@@ -29,7 +29,7 @@ from edgeprune.core.report import (
     Report,
 )
 from edgeprune.core.request import Budget, Images, Look, Request
-from edgeprune.core.screening import GroupScreening, Screening
+from edgeprune.core.screening import Candidate, Choice, GroupScreening, Screening
 from edgeprune.core.target import Channels, Fact, Host, Target
 from edgeprune.core.timing import Timing
 
@@ -208,7 +208,9 @@ EXAMPLES: tuple[Document, ...] = (
         only_second=("stem",),
     ),
     Screening(
-        criterion="l2",
+        criterion="screening",
+        options={"alpha": 0.3, "norm": "rank"},
+        choice=Choice(images=5, candidates=(Candidate(options={"alpha": 0.3, "norm": "rank"}, harm=0.2),)),
         images=10,
         groups={
             "body": GroupScreening(

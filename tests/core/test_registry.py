@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from edgeprune.core.errors import PluginError
-from edgeprune.core.registry import build, find, names
+from edgeprune.core.registry import build, build_from, find, names
 
 OPTIONS = "correct its options, or reinstall the package it comes from"
+KNOWN = "bn-scale, f, fpgm, group-l2, l1, l2, lamp, random, refit, screening, taylor, wanda, welch"
 PLUGIN = """\
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Coin:
     \"\"\"`--criterion coin`.\"\"\"
 
     bias: float = 0.5
-    needs_data: bool = field(default=False, init=False)
+    needs: ClassVar[frozenset[str]] = frozenset()
 """
 
 
@@ -40,7 +42,7 @@ def install(site: Path, package: str, points: str, family: str = "criteria") -> 
 
 
 def test_ours_are_listed_by_family() -> None:
-    assert names("criteria") == ["l1", "l2", "random", "refit", "screening"]
+    assert names("criteria") == KNOWN.split(", ")
     assert names("exporters") == ["onnx", "tflite"]
     assert names("runtimes") == ["litert", "onnxruntime"]
 
@@ -62,9 +64,9 @@ def test_listing_imports_no_plugin() -> None:
             "criteria",
             "screning",
             "unknown criterion 'screning'",
-            "did you mean 'screening'? known: l1, l2, random, refit, screening",
+            f"did you mean 'screening'? known: {KNOWN}",
         ),
-        ("criteria", "x", "unknown criterion 'x'", "known: l1, l2, random, refit, screening"),
+        ("criteria", "x", "unknown criterion 'x'", f"known: {KNOWN}"),
         ("runtimes", "lite", "unknown runtime 'lite'", "did you mean 'litert'? known: litert, onnxruntime"),
         ("exporters", "coreml", "unknown exporter 'coreml'", "known: onnx, tflite"),
     ],
@@ -79,8 +81,8 @@ def test_an_unknown_name_offers_the_nearest(family: str, name: str, message: str
     ("options", "message", "hint"),
     [
         ({"alhpa": 1}, "criterion 'screening': unknown option 'alhpa'", "did you mean 'alpha'?"),
-        ({"x": 1}, "criterion 'screening': unknown option 'x'", "options: alpha"),
-        ({"needs_data": False}, "criterion 'screening': unknown option 'needs_data'", "options: alpha"),
+        ({"x": 1}, "criterion 'screening': unknown option 'x'", "options: alpha, norm"),
+        ({"needs": ()}, "criterion 'screening': unknown option 'needs'", "options: alpha, norm"),
         ({"alpha": 2}, "criterion 'screening': alpha: input should be less than or equal to 1", OPTIONS),
         (
             {"alpha": "much"},
@@ -104,6 +106,20 @@ def test_a_plugin_without_options_says_so() -> None:
 
 def test_options_are_converted_from_text() -> None:
     assert build("criteria", "screening", {"alpha": "0.75"}).alpha == 0.75
+
+
+def test_options_are_read_from_the_text_that_names_the_plugin() -> None:
+    assert build_from("criteria", "screening?alpha=0.75&norm=rank") == build(
+        "criteria", "screening", {"alpha": 0.75, "norm": "rank"}
+    )
+    assert build_from("criteria", "l2") == build("criteria", "l2")
+
+
+def test_an_option_without_a_value_is_refused() -> None:
+    with pytest.raises(PluginError) as caught:
+        build_from("criteria", "screening?alpha")
+    assert caught.value.message == "criterion 'screening?alpha': option 'alpha' has no value"
+    assert caught.value.hint == "write ?option=value&option=value"
 
 
 def test_a_strangers_plugin_is_found_and_built(site: Path) -> None:

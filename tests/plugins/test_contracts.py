@@ -29,7 +29,13 @@ def test_every_plugin_is_a_documented_frozen_dataclass(family: Family, name: str
 def test_a_plugin_made_directly_is_the_one_the_registry_makes(family: Family, name: str) -> None:
     plugin = find(family, name)()
     assert plugin == build(family, name)
-    assert {type(value) for value in dataclasses.asdict(plugin).values()} <= {int, float, bool, str}
+    assert {type(value) for value in dataclasses.asdict(plugin).values()} <= {
+        int,
+        float,
+        bool,
+        str,
+        type(None),
+    }
 
 
 def test_every_plugin_of_the_project_file_is_installed() -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
-from edgeprune.core.group import Group
-from edgeprune.core.registry import build
-from edgeprune.testing import FakeEvidence, Floats, a_group
+from edgeprune.core.group import Group, Role
+from edgeprune.core.registry import build, names
+from edgeprune.testing import FakeEvidence, Floats, a_group, check_criterion
 
 
 class Told(FakeEvidence):
     """Evidence that is told what to say; magnitude depends on the order of the norm."""
-
-    f: Floats | None = None
 
     def f_statistic(self, group: Group) -> Floats | None:
         return np.array([4.0, 0.0, 2.0, 2.0])
@@ -22,7 +22,25 @@ class Told(FakeEvidence):
         return order * np.array([10.0, 20.0, 10.0, 30.0])
 
 
-def scores(name: str, evidence: FakeEvidence, **options: float) -> list[float]:
+class Weighted(FakeEvidence):
+    """Four units with two producing weights and one reading weight each."""
+
+    producer: tuple[tuple[float, float], ...] = ((3, 4), (0, 0), (-6, 8), (3, 4))
+    consumer: tuple[float, ...] = (12, 0, 0, -1)
+
+    def weights(self, group: Group, roles: Iterable[Role]) -> list[Floats]:
+        of_role = {"producer": self.producer, "consumer": self.consumer}
+        return [np.reshape(of_role[role], (4, 1, -1)).astype(float) for role in roles if role in of_role]
+
+
+class Untrained(Weighted):
+    """All weights are zero."""
+
+    producer = ((0, 0),) * 4
+    consumer = (0,) * 4
+
+
+def scores(name: str, evidence: FakeEvidence, **options: object) -> list[float]:
     return build("criteria", name, options).score(a_group(), evidence).tolist()
 
 
@@ -35,15 +53,43 @@ def test_screening_weighs_f_and_magnitude_scaled_to_one() -> None:
     assert scores("screening", Told(), alpha=1) == [1.0, 0.0, 0.5, 0.5]
     assert scores("screening", Told(), alpha=0) == [0.0, 0.5, 0.0, 1.0]
     assert scores("screening", Told(), alpha=0.5) == [0.5, 0.25, 0.25, 0.75]
-    assert scores("screening", Told()) == scores("screening", Told(), alpha=0.3)
+
+
+def test_screening_ranks_both_parts_where_it_is_told_to() -> None:
+    assert scores("screening", Told(), alpha=1, norm="rank") == pytest.approx([1, 0, 0.5, 0.5])
+    assert scores("screening", Told(), alpha=0, norm="rank") == pytest.approx([0, 0.6, 0, 1])
+
+
+def test_screening_takes_the_logarithm_of_f_alone() -> None:
+    log = np.log1p([4.0, 0.0, 2.0, 2.0]) / np.log(5)
+    assert scores("screening", Told(), alpha=1, norm="log") == pytest.approx(log)
+    assert scores("screening", Told(), alpha=0, norm="log") == scores("screening", Told(), alpha=0)
+
+
+def test_one_unit_with_an_infinite_f_hides_the_others_from_minmax_but_not_from_rank() -> None:
+    class Heavy(Told):
+        def f_statistic(self, group: Group) -> Floats | None:
+            return np.array([1e12, 3.0, 1.0, 2.0])
+
+    plain, ranks = scores("screening", Heavy(), alpha=1), scores("screening", Heavy(), alpha=1, norm="rank")
+    assert plain == pytest.approx([1, 0, 0, 0], abs=1e-9)
+    assert ranks == pytest.approx([1, 2 / 3, 0, 1 / 3])
 
 
 def test_screening_ranks_by_magnitude_where_no_layer_reads_the_group() -> None:
-    evidence = FakeEvidence(labelled=False)
+    evidence = FakeEvidence(frozenset())
     assert scores("screening", evidence, alpha=1) == scores("screening", evidence, alpha=0)
 
 
-def test_units_that_are_all_alike_score_zero() -> None:
+def test_screening_leaves_its_weight_to_the_run_unless_it_is_given() -> None:
+    assert [one.alpha for one in build("criteria", "screening").candidates()] == [0, 0.1, 0.3, 0.5, 0.7, 1]
+    ranked = build("criteria", "screening", {"norm": "rank"}).candidates()
+    assert {one.norm for one in ranked} == {"rank"}
+    assert build("criteria", "screening", {"alpha": 0}).candidates() == ()
+
+
+@pytest.mark.parametrize("norm", ["minmax", "log", "rank"])
+def test_units_that_are_all_alike_score_zero(norm: str) -> None:
     class Alike(FakeEvidence):
         def magnitude(self, group: Group, order: float) -> Floats:
             return np.full(group.units, 7.0)
@@ -51,21 +97,86 @@ def test_units_that_are_all_alike_score_zero() -> None:
         def f_statistic(self, group: Group) -> Floats | None:
             return np.full(group.units, 1e12)
 
-    assert scores("screening", Alike()) == [0, 0, 0, 0]
+    assert scores("screening", Alike(), norm=norm) == [0, 0, 0, 0]
 
 
-def test_refit_ranks_by_elimination_and_by_magnitude_without() -> None:
+def test_statistics_rank_alone() -> None:
+    assert scores("f", Told()) == [4, 0, 2, 2]
+    assert scores("welch", FakeEvidence()) == [0, 3, 6, 9]
+
+
+def test_refit_ranks_by_elimination_and_taylor_by_saliency() -> None:
     assert scores("refit", FakeEvidence()) == pytest.approx([0, 1 / 3, 2 / 3, 1])
-    assert scores("refit", FakeEvidence(labelled=False)) == [1, 2, 3, 4]
+    assert scores("taylor", FakeEvidence()) == [0, 1, 4, 9]
+
+
+def test_group_l2_takes_in_everything_that_goes_with_a_unit() -> None:
+    assert scores("group-l2", Weighted()) == pytest.approx([13, 0, 10, np.sqrt(26)])
+
+
+def test_bn_scale_ranks_by_gains_and_by_magnitude_without() -> None:
+    class Normless(FakeEvidence):
+        def gains(self, group: Group) -> Floats | None:
+            return None
+
+    assert scores("bn-scale", FakeEvidence()) == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert scores("bn-scale", Normless()) == scores("l2", Normless())
+
+
+def test_fpgm_adds_up_the_distances_to_the_other_filters() -> None:
+    # (3, 4), (0, 0), (-6, 8), (3, 4): twins are as near to all others as each other.
+    between = np.hypot(9, 4)
+    assert scores("fpgm", Weighted()) == pytest.approx(
+        [5 + between, 5 + 10 + 5, 2 * between + 10, 5 + between]
+    )
+
+
+def test_lamp_is_the_share_among_those_that_are_not_smaller() -> None:
+    # Squared norms 25, 0, 100, 25; equal ones count each other.
+    assert scores("lamp", Weighted()) == pytest.approx([25 / 150, 0, 1, 25 / 150])
+
+
+def test_wanda_adds_up_what_arrives_at_the_readers() -> None:
+    assert scores("wanda", FakeEvidence()) == [2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("name", ["group-l2", "fpgm", "lamp"])
+def test_zero_weights_score_zero(name: str) -> None:
+    assert scores(name, Untrained()) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("name", ["f", "welch", "refit", "taylor", "wanda"])
+def test_a_group_without_such_evidence_is_ranked_by_magnitude(name: str) -> None:
+    nothing = FakeEvidence(frozenset())
+    assert scores(name, nothing) == scores("l2", nothing) == [1, 2, 3, 4]
 
 
 def test_random_passes_on_the_seeded_numbers() -> None:
     assert scores("random", FakeEvidence()) == FakeEvidence().random(a_group()).tolist()
 
 
-@pytest.mark.parametrize(
-    ("name", "needed"),
-    [("screening", True), ("refit", True), ("l1", False), ("l2", False), ("random", False)],
-)
-def test_a_criterion_says_whether_it_needs_data(name: str, needed: bool) -> None:
-    assert build("criteria", name).needs_data is needed
+NEEDS = {
+    "screening": "moments",
+    "f": "moments",
+    "welch": "moments",
+    "refit": "gram",
+    "taylor": "gradients",
+    "wanda": "activations",
+}
+
+
+@pytest.mark.parametrize("name", names("criteria"))
+def test_a_criterion_says_what_it_needs(name: str) -> None:
+    assert build("criteria", name).needs == ({NEEDS[name]} if name in NEEDS else set())
+
+
+def test_the_contract_finds_a_criterion_that_looks_at_what_it_does_not_ask_for() -> None:
+    class Peeking:
+        needs = frozenset[str]()
+
+        def score(self, group: Group, evidence: FakeEvidence) -> Floats:
+            found = evidence.saliency(group)
+            return evidence.magnitude(group, 2) if found is None else found
+
+    with pytest.raises(AssertionError, match="its `needs` do not name"):
+        check_criterion(Peeking())

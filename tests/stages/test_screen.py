@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import f_oneway
 from statsmodels.stats.multitest import multipletests
 from tiny import CLASSES, a_split, tiny, tiny_coupling
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from zoo import SITUATIONS, Net
+from zoo import IMAGE, SITUATIONS, Net
 
-from edgeprune.core.errors import RequestError
-from edgeprune.core.registry import build
+from edgeprune.core.errors import PluginError, RequestError
+from edgeprune.core.group import Group
+from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.registry import build_from, names
 from edgeprune.core.samples import Samples, Split
 from edgeprune.core.screening import Screening
+from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.stages.screen import screen
 
 IMAGES = 150
+DATA_FREE = ("l2", "l1", "group-l2", "bn-scale", "fpgm", "lamp", "random")
 
 
 def screened(
-    criterion: str, coupling: Coupling | None = None, data: Split | None = None, *, seed: int = 0
+    criterion: str,
+    coupling: Coupling | None = None,
+    data: Split | None = None,
+    *,
+    selection: Split | None = None,
+    also: Iterable[Need] = ("gram",),
+    seed: int = 0,
 ) -> Screening:
-    ranking = build("criteria", criterion)
-    return screen(coupling or tiny_coupling(), data, ranking, name=criterion, classes=CLASSES, seed=seed)
+    return screen(
+        coupling or tiny_coupling(),
+        data,
+        build_from("criteria", criterion),
+        name=criterion,
+        classes=CLASSES,
+        seed=seed,
+        selection=selection,
+        also=also,
+    )
+
+
+def unlabelled(images: int) -> Split:
+    known = a_split(images)
+    return Split(Samples(images, known.samples.read, None, "unlabelled"), known.indices, known.preprocess)
 
 
 def everything(split: Split) -> tuple[Tensor, np.ndarray]:
@@ -90,8 +116,7 @@ def test_windows_of_one_image_count_as_one_image() -> None:
 
 @pytest.mark.parametrize(
     ("criterion", "images"),
-    [(name, 60) for name in ("screening", "refit", "l1", "l2", "random")]
-    + [(name, 0) for name in ("l1", "l2", "random")],
+    [(name, 60) for name in names("criteria")] + [(name, 0) for name in DATA_FREE],
 )
 def test_every_unit_has_a_place_and_harm_grows_from_zero(criterion: str, images: int) -> None:
     result = screened(criterion, data=a_split(images) if images else None)
@@ -126,22 +151,96 @@ def test_greedy_elimination_is_no_worse_than_cutting_by_magnitude() -> None:
 
 
 def test_discoveries_are_counted_at_a_false_discovery_rate_of_five_percent() -> None:
-    one = screened("l2", data=a_split(IMAGES)).groups["stem.0"]
+    one = screened("l2", data=a_split(IMAGES), also=("moments",)).groups["stem.0"]
     assert one.significant == multipletests(one.p_value, alpha=0.05, method="fdr_bh")[0].sum()
     real = a_split(IMAGES)
     labels = np.random.default_rng(1).permutation(real.samples.labels)
     mixed = Split(Samples(IMAGES, real.samples.read, labels, "mixed"), real.indices, real.preprocess)
     assert one.significant is not None
     assert one.significant > 8
-    assert screened("l2", data=mixed).groups["stem.0"].significant == 0
+    assert screened("f", data=mixed).groups["stem.0"].significant == 0
 
 
-@pytest.mark.parametrize("criterion", ["screening", "refit"])
+@pytest.mark.parametrize("criterion", [name for name in names("criteria") if name not in DATA_FREE])
 def test_a_criterion_that_needs_data_says_so_without(criterion: str) -> None:
+    labelled = criterion in {"screening", "f", "welch"}
     with pytest.raises(RequestError) as caught:
         screened(criterion)
-    assert caught.value.message == f"criterion '{criterion}' needs labelled images"
-    assert caught.value.hint == "give --data, or choose a data-free criterion: l2, l1, random"
+    assert caught.value.message == f"criterion '{criterion}' needs {'labelled ' if labelled else ''}images"
+    assert caught.value.hint == f"give --data, or choose a data-free criterion: {', '.join(DATA_FREE)}"
+
+
+@pytest.mark.parametrize("criterion", ["screening", "f", "welch"])
+def test_a_criterion_that_compares_classes_says_so_without_labels(criterion: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        screened(criterion, data=unlabelled(20))
+    assert caught.value.message == f"criterion '{criterion}' compares classes, but the images have no labels"
+    assert caught.value.hint == "choose one that needs none: refit, taylor, wanda, l2"
+
+
+@pytest.mark.parametrize("criterion", ["refit", "taylor", "wanda", "l2"])
+def test_the_others_screen_images_without_labels(criterion: str) -> None:
+    for one in screened(criterion, data=unlabelled(40)).groups.values():
+        assert one.f_statistic is None
+        assert one.harm[-1] > 0
+
+
+@pytest.mark.parametrize("criterion", ["refit", "taylor", "wanda", "l2"])
+def test_a_run_does_not_pay_for_statistics_that_its_criterion_does_not_need(criterion: str) -> None:
+    data = a_split(40)
+    assert screened(criterion, data=data).groups["stem.0"].f_statistic is None
+    assert screened(criterion, data=data, also=get_args(Need)).groups["stem.0"].f_statistic is not None
+
+
+def test_the_weight_of_f_is_the_one_that_loses_least_on_other_images() -> None:
+    found = screened("screening", data=a_split(IMAGES), selection=a_split(80, seed=1))
+    assert found.choice is not None
+    assert found.choice.images == 80
+    harms = {one.options["alpha"]: one.harm for one in found.choice.candidates}
+    assert list(harms) == [0, 0.1, 0.3, 0.5, 0.7, 1]
+    assert found.options == {"alpha": min(harms, key=harms.__getitem__), "norm": "minmax"}
+    chosen = screened(f"screening?alpha={found.options['alpha']}", data=a_split(IMAGES))
+    assert chosen.groups == found.groups
+
+
+def test_without_other_images_the_choice_says_that_it_had_none() -> None:
+    choice = screened("screening", data=a_split(60)).choice
+    assert choice is not None
+    assert choice.images == 0
+
+
+@pytest.mark.parametrize("criterion", ["screening?alpha=0.3", "l2"])
+def test_where_nothing_is_open_nothing_is_chosen(criterion: str) -> None:
+    found = screened(criterion, data=a_split(60), selection=a_split(40, seed=1))
+    assert found.choice is None
+    assert found.options == build_from("criteria", criterion).__dict__
+
+
+def test_where_no_layer_reads_linearly_the_weight_stays_open() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3))
+    found = screened("screening", couple(capture(net.eval(), IMAGE)), a_split(40))
+    assert (found.choice, found.options["alpha"]) == (None, None)
+
+
+class Faulty:
+    """Gives what it is told, whatever the group."""
+
+    needs: frozenset[Need] = frozenset()
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = np.array(scores)
+
+    def score(self, group: Group, evidence: Evidence) -> np.ndarray:
+        return self.scores
+
+
+@pytest.mark.parametrize("scores", [(1.0, 2.0), (*range(15), float("nan"))])
+def test_scores_that_rank_nothing_are_refused(scores: tuple[float, ...]) -> None:
+    with pytest.raises(PluginError) as caught:
+        screen(tiny_coupling(), None, Faulty(*scores), name="faulty")
+    assert caught.value.message == (
+        "criterion 'faulty' does not give one finite score for each of 16 units of group 'stem.0'"
+    )
 
 
 def test_random_follows_the_seed_and_differs_between_groups() -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence
+from edgeprune.core.protocols import Evidence, Need
 
 
 @dataclass(frozen=True)
 class L1:
     """`--criterion l1`: sum of absolute weights (Li et al. 2017)."""
 
-    needs_data: bool = field(default=False, init=False)
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""
@@ -26,7 +27,7 @@ class L1:
 class L2:
     """`--criterion l2`: Euclidean norm of the weights; the default without data."""
 
-    needs_data: bool = field(default=False, init=False)
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence
+from edgeprune.core.protocols import Evidence, Need
 
 
 @dataclass(frozen=True)
 class Random:
     """`--criterion random`: seeded uniform scores."""
 
-    needs_data: bool = field(default=False, init=False)
+    needs: ClassVar[frozenset[Need]] = frozenset()
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units in random order."""

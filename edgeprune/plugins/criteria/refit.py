@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence
+from edgeprune.core.protocols import Evidence, Need
 
 
 @dataclass(frozen=True)
 class Refit:
     """`--criterion refit`: greedy elimination by the smallest increase of the refit error."""
 
-    needs_data: bool = field(default=True, init=False)
+    needs: ClassVar[frozenset[Need]] = frozenset({"gram"})
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that the others can stand in for come first; magnitude where nothing reads them linearly."""

@@ -2,37 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence
+from edgeprune.core.protocols import Evidence, Need
+
+Floats = NDArray[np.float64]
+
+ALPHAS = (0.0, 0.1, 0.3, 0.5, 0.7, 1.0)
+"""The weights of F that are compared where none is given."""
+_UNDECIDED = 0.3
+"""Where nothing could be compared, as no layer reads any group linearly."""
 
 
 @dataclass(frozen=True)
 class Screening:
     """`--criterion screening`: alpha * norm(F) + (1 - alpha) * norm(magnitude).
 
-    The default weight is a first choice; it has not been tuned.
+    Without `alpha` the run chooses the weight of F that loses least by refit error, see `candidates`. `norm`
+    scales to 0..1 within the group: `minmax` the values as they are, `log` log(1 + F) and the magnitude,
+    `rank` the ranks of both.
     """
 
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.3
-    needs_data: bool = field(default=True, init=False)
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    norm: Literal["minmax", "log", "rank"] = "minmax"
+    needs: ClassVar[frozenset[Need]] = frozenset({"moments"})
 
-    def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
+    def score(self, group: Group, evidence: Evidence) -> Floats:
         """Units that separate no class and carry little weight come first."""
         f_statistic = evidence.f_statistic(group)
-        magnitude = _normalised(evidence.magnitude(group, 2))
+        magnitude = self._normalised(evidence.magnitude(group, 2))
         if f_statistic is None:  # no layer reads the group by itself
             return magnitude
-        return self.alpha * _normalised(f_statistic) + (1 - self.alpha) * magnitude
+        alpha = _UNDECIDED if self.alpha is None else self.alpha
+        separation = self._normalised(np.log1p(f_statistic) if self.norm == "log" else f_statistic)
+        return alpha * separation + (1 - alpha) * magnitude
+
+    def candidates(self) -> tuple[Screening, ...]:
+        """Itself with every weight that is worth comparing; none when the weight was given."""
+        return tuple(replace(self, alpha=alpha) for alpha in ALPHAS) if self.alpha is None else ()
+
+    def _normalised(self, values: Floats) -> Floats:
+        """Scale to 0..1 within the group; constant values become zero."""
+        scaled = _ranks(values) if self.norm == "rank" else values
+        span = scaled.max() - scaled.min()
+        return (scaled - scaled.min()) / span if span > 0 else np.zeros_like(scaled)
 
 
-def _normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale to 0..1 within the group; constant values become zero."""
-    span = values.max() - values.min()
-    return (values - values.min()) / span if span > 0 else np.zeros_like(values)
+def _ranks(values: Floats) -> Floats:
+    """How many values are smaller, plus half of those that are equal."""
+    ascending = np.sort(values)
+    below, not_above = np.searchsorted(ascending, values), np.searchsorted(ascending, values, side="right")
+    return np.asarray((below + not_above) / 2, dtype=np.float64)

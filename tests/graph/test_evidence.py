@@ -1,0 +1,231 @@
+"""What criteria look at: each number is what an explicit computation on the user's module gives."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from statsmodels.stats.oneway import anova_oneway
+from tiny import CLASSES, a_split, coupled, tiny, tiny_coupling
+from torch import Tensor, nn
+from zoo import IMAGE, SITUATIONS, Net, pooled
+
+from edgeprune.core.group import Group
+from edgeprune.core.protocols import Need
+from edgeprune.core.samples import Samples, Split
+from edgeprune.graph.capture import capture
+from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.evidence import GroupEvidence
+
+IMAGES = 40
+EVERYTHING: frozenset[Need] = frozenset(get_args(Need))
+
+
+def gathered(*needs: Need, coupling: Coupling | None = None, data: Split | None = None) -> GroupEvidence:
+    coupling = coupling or tiny_coupling()
+    groups = [one for one in coupling.free() if one.kind != "blocks"]
+    evidence = GroupEvidence(coupling, groups, CLASSES, 0, frozenset(needs))
+    for inputs, labels in (data or a_split(IMAGES)).batches(IMAGES):
+        evidence.add(torch.from_numpy(inputs), labels)
+    return evidence
+
+
+def the_group(evidence: GroupEvidence, name: str) -> Group:
+    (found,) = [one for one in evidence.groups if one.id == name]
+    return found
+
+
+def the_images() -> tuple[Tensor, Tensor]:
+    ((inputs, labels),) = a_split(IMAGES).batches(IMAGES)
+    assert labels is not None
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
+
+
+def residual() -> Net:
+    net = SITUATIONS["residual_add"].build()
+    assert isinstance(net, Net)
+    return net
+
+
+# Weights
+
+
+def test_weights_of_a_unit_are_those_of_all_layers_that_share_it() -> None:
+    evidence, net = gathered(), residual()
+    stem = the_group(evidence, "stem.0")
+    first, second = evidence.weights(stem, ("producer",))
+    np.testing.assert_allclose(first[:, 0], net.get_parameter("stem.0.weight").detach().flatten(1))
+    np.testing.assert_allclose(second[:, 0], net.get_parameter("last.0.weight").detach().flatten(1))
+    reader, head = evidence.weights(stem, ("consumer",))
+    np.testing.assert_allclose(
+        reader[:, 0], net.get_parameter("body.0.weight").detach().transpose(0, 1).flatten(1)
+    )
+    np.testing.assert_allclose(head[:, 0], net.get_parameter("head.weight").detach().T)
+    # Gains and shifts of two batch norms, without their running statistics.
+    assert [rows.shape for rows in evidence.weights(stem, ("attached",))] == [(16, 1, 1)] * 4
+
+
+def test_a_unit_of_several_indices_has_a_row_for_each() -> None:
+    evidence = gathered(coupling=coupled("grouped"))
+    group = the_group(evidence, "0.0/groups")
+    shapes = [rows.shape for rows in evidence.weights(group, ("producer", "consumer"))]
+    assert shapes == [(4, 4, 27), (4, 6, 36), (4, 6, 8)]
+
+
+def test_a_tied_parameter_comes_once() -> None:
+    evidence = gathered(coupling=coupled("tied_linear"))
+    group = the_group(evidence, "embed")
+    names = {piece.tensor for piece in group.slices}
+    assert {"first.weight", "second.weight"} <= names
+    # The weight and bias of embed, both axes of the shared weight, two biases, the head.
+    rows = evidence.weights(group, ("producer", "consumer", "attached"))
+    assert [one.shape[2] for one in rows] == [8, 1, 12, 12, 1, 1, 10]
+
+
+def test_gains_are_the_mean_over_the_batch_norms_of_a_unit() -> None:
+    net = SITUATIONS["residual_add"].build()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name in ("stem.1.weight", "last.1.weight"):
+            net.get_parameter(name).copy_(torch.randn(16, generator=random))
+    program = tiny()
+    program.module.load_state_dict(net.state_dict(), strict=False)
+    evidence = gathered(coupling=couple(program))
+    expected = (net.get_parameter("stem.1.weight").abs() + net.get_parameter("last.1.weight").abs()) / 2
+    np.testing.assert_allclose(evidence.gains(the_group(evidence, "stem.0")), expected.detach(), rtol=1e-6)
+
+
+def test_there_are_no_gains_without_batch_norm() -> None:
+    evidence = gathered(coupling=coupled("tied_linear"))
+    assert evidence.gains(the_group(evidence, "embed")) is None
+    assert evidence.gains(the_group(evidence, "stem.0")) is not None
+
+
+# Statistics
+
+
+def test_welch_is_that_of_statsmodels_on_what_the_readers_read() -> None:
+    evidence, net = gathered("moments"), residual()
+    inputs, labels = the_images()
+    means = net.body(net.stem(inputs)).detach().double().mean((2, 3)).numpy()
+    expected = [anova_oneway(unit, labels.numpy(), use_var="unequal").statistic for unit in means.T]
+    found = evidence.welch_statistic(the_group(evidence, "body.0"))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+# Gradients
+
+
+def gate_terms(loss: str) -> np.ndarray:
+    """Squared gradients of a gate behind the body, in parts of 16 images, mean over images."""
+    net, (inputs, labels) = residual(), the_images()
+    total = torch.zeros(12, dtype=torch.float64)
+    for start in range(0, IMAGES, 16):
+        gate = torch.ones(12, requires_grad=True)
+        part = inputs[start : start + 16]
+        x = net.stem(part)
+        last = net.last(net.body(x) * gate[:, None, None])
+        output = net.head(pooled(F.relu(x + last)))
+        if loss == "labels":
+            value = F.cross_entropy(output, labels[start : start + 16])
+        else:
+            value = output.square().sum() / 2 / len(part)
+        (gradient,) = torch.autograd.grad(value, gate)
+        total += gradient.double().square() * len(part)
+    return (total / IMAGES).numpy()
+
+
+def test_saliency_is_the_squared_gradient_of_a_gate_on_what_the_readers_read() -> None:
+    evidence = gathered("gradients")
+    found = evidence.saliency(the_group(evidence, "body.0"))
+    np.testing.assert_allclose(found, gate_terms("labels"), rtol=1e-3)
+
+
+def test_saliency_without_labels_is_that_of_the_outputs_energy() -> None:
+    known = a_split(IMAGES)
+    data = Split(Samples(IMAGES, known.samples.read, None, ""), known.indices, known.preprocess)
+    evidence = gathered("gradients", data=data)
+    found = evidence.saliency(the_group(evidence, "body.0"))
+    np.testing.assert_allclose(found, gate_terms("energy"), rtol=1e-3)
+
+
+def test_frozen_parameters_have_a_saliency_too() -> None:
+    thawed, frozen = gathered("gradients"), gathered("gradients", coupling=couple(tiny("frozen")))
+    group = the_group(thawed, "body.0")
+    np.testing.assert_array_equal(frozen.saliency(group), thawed.saliency(group))
+
+
+def test_gathering_gradients_changes_nothing_in_the_program() -> None:
+    program = tiny()
+    before = {name: tensor.clone() for name, tensor in program.tensors().items()}
+    gathered(*EVERYTHING, coupling=couple(program))
+    assert all(torch.equal(before[name], tensor) for name, tensor in program.tensors().items())
+    assert all(tensor.grad is None for tensor in program.module.parameters())
+
+
+# Activations
+
+
+def root_mean_square(value: Tensor) -> Tensor:
+    return value.detach().double().square().mean((0, 2, 3)).sqrt()
+
+
+def test_activation_weights_are_weights_times_the_size_of_what_they_read() -> None:
+    evidence, net = gathered("activations"), residual()
+    read = root_mean_square(net.body(net.stem(the_images()[0])))
+    weight = net.get_parameter("last.0.weight").detach().abs() * read[None, :, None, None]
+    (found,) = evidence.activation_weights(the_group(evidence, "body.0")) or ()
+    np.testing.assert_allclose(found[:, 0], weight.transpose(0, 1).flatten(1), rtol=1e-5)
+
+
+def test_every_group_of_a_grouped_convolution_reads_its_own_channels() -> None:
+    evidence, net = gathered("activations", coupling=coupled("grouped")), SITUATIONS["grouped"].build()
+    read = root_mean_square(net.get_submodule("0")(the_images()[0]))
+    weight = net.get_parameter("1.0.weight").detach().double().abs().clone()
+    for output in range(24):
+        for channel in range(4):
+            weight[output, channel] *= read[output // 6 * 4 + channel]
+    (found,) = evidence.activation_weights(the_group(evidence, "0.0")) or ()
+    np.testing.assert_allclose(found[:, 0], weight.transpose(0, 1).flatten(1), rtol=1e-5)
+
+
+# What is gathered
+
+
+def answers(evidence: GroupEvidence) -> dict[Need, object]:
+    group = the_group(evidence, "body.0")
+    return {
+        "moments": evidence.f_statistic(group),
+        "gram": evidence.elimination(group),
+        "activations": evidence.activation_weights(group),
+        "gradients": evidence.saliency(group),
+    }
+
+
+@pytest.mark.parametrize("need", get_args(Need))
+def test_only_what_is_needed_is_gathered(need: Need) -> None:
+    assert {name for name, value in answers(gathered(need)).items() if value is not None} == {need}
+
+
+def test_evidence_is_the_same_whatever_else_is_gathered() -> None:
+    together = answers(gathered(*EVERYTHING))
+    for need, value in together.items():
+        np.testing.assert_array_equal(np.asarray(answers(gathered(need))[need]), np.asarray(value))
+
+
+def test_harms_of_sets_are_those_of_the_curve() -> None:
+    evidence = gathered("gram")
+    group = the_group(evidence, "stem.0")
+    order = np.random.default_rng(0).permutation(16).tolist()
+    curve = evidence.harm(group, np.zeros(16), order)
+    found = evidence.harms(group, [order[:count] for count in range(16)])
+    np.testing.assert_allclose(found, curve, rtol=1e-8, atol=1e-12)
+
+
+def test_there_are_no_harms_where_nothing_reads_linearly() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3))
+    evidence = gathered("gram", coupling=couple(capture(net.eval(), IMAGE)))
+    assert evidence.harms(the_group(evidence, "0"), [[0], [1]]) is None
