@@ -51,7 +51,11 @@ class Evidence(Protocol):
 
 
 class Criterion(Protocol):
-    """Ranks the units of a group: the lowest score is cut first."""
+    """Ranks the units of a group: the lowest score is cut first.
+
+    A criterion that never asks for `elimination` may say so with `needs_second_moments = False`:
+    `edgeprune screen` then takes about as long as running the network does.
+    """
 
     needs_data: bool
 

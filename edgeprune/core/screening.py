@@ -9,8 +9,41 @@ from pydantic import Field
 from edgeprune.core.document import Document
 
 
+class Agreement(Document):
+    """How well a ranking agrees with the rankings that redrawn data give."""
+
+    mean: float = Field(description="mean Spearman correlation with the redraws: 1 is the same ranking")
+    interval: tuple[float, float] = Field(description="from the 2.5th to the 97.5th percentile of the redraws")
+
+
+class RankStability(Document):
+    """How far the ranking by F would change with other images or other classes."""
+
+    images: Agreement
+    classes: Agreement | None = Field(description="null of fewer than three classes")
+    lowest_half: tuple[float, ...] = Field(
+        description="per unit: share of redrawn image sets in which it is among the lower half by F; "
+        "near 0 or 1 the half it is in is certain, near 0.5 it is chance"
+    )
+
+
+class ServedClasses(Document):
+    """Which classes the units of a group serve.
+
+    A contrast is the distance of a class's mean from that of all others, in standard deviations within
+    the classes (Cohen's d); a unit serves the class with its largest one.
+    """
+
+    serves: tuple[int, ...] = Field(description="per unit: the class it answers most to")
+    contrast: tuple[float, ...] = Field(description="per unit: Cohen's d of that class against all others")
+    lost: tuple[float, ...] = Field(
+        description="per class: share of its squared contrasts that the lower half of the units hold, by the "
+        "criterion's order; above the other classes', a cut costs this class more"
+    )
+
+
 class GroupScreening(Document):
-    """One group; all tuples have one entry per unit."""
+    """One group; all tuples have one entry per unit unless they say otherwise."""
 
     scores: tuple[float, ...]
     order: tuple[int, ...] = Field(description="units from the first to be cut to the last")
@@ -23,6 +56,18 @@ class GroupScreening(Document):
     significant: int | None = Field(
         default=None, description="units whose class means differ, at a false discovery rate of 5 %"
     )
+    welch_f: tuple[float, ...] | None = Field(
+        default=None, description="Welch's F: every class with its own variance"
+    )
+    omega_squared: tuple[float, ...] | None = Field(
+        default=None, description="share of the unit's variance that the classes explain"
+    )
+    required_images: int | None = Field(
+        default=None,
+        description="images to find the median unit's effect with a power of 80 % at 5 %; null without effect",
+    )
+    stability: RankStability | None = None
+    classes: ServedClasses | None = None
 
 
 class Screening(Document):
@@ -31,4 +76,10 @@ class Screening(Document):
     kind: Literal["screening/1"] = "screening/1"
     criterion: str
     images: int
+    classes: int = Field(default=0, description="classes the labels are of; 0 without labels")
+    labels: tuple[str, ...] = Field(default=(), description="class names in output order")
     groups: dict[str, GroupScreening]
+
+    def name_of(self, label: int) -> str:
+        """What a class is called: its name where there is one, its number otherwise."""
+        return self.labels[label] if label < len(self.labels) else str(label)

@@ -18,7 +18,7 @@ from edgeprune.core.protocols import Criterion
 from edgeprune.core.registry import build
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
-from edgeprune.core.samples import Splits
+from edgeprune.core.samples import Split, Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
 from edgeprune.graph.capture import Program
@@ -46,6 +46,7 @@ MODEL = "model.pt2"
 """The shrunk network in the run folder."""
 REPORT = "report.json"
 DEFAULT_CRITERION = "screening"
+UNLABELLED_CRITERION = "refit"
 DATA_FREE_CRITERION = "l2"
 
 
@@ -120,6 +121,13 @@ def compress(
     return _run(source, request, chosen, _opened(folder, request), progress or Silent())
 
 
+def default_criterion(calibration: Split | None) -> str:
+    """How units are ranked when nothing is said: by what the data can tell."""
+    if calibration is None:
+        return DATA_FREE_CRITERION
+    return UNLABELLED_CRITERION if calibration.labels is None else DEFAULT_CRITERION
+
+
 def default_folder(request: Request) -> Path:
     """Where a run goes when nothing is said: `runs/<model>-<target>`."""
     return Path("runs") / f"{request.model or 'module'}-{request.target}"
@@ -146,11 +154,11 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
-    criterion = request.criterion or (DEFAULT_CRITERION if splits else DATA_FREE_CRITERION)
+    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
 
     screening = run.stage(
         "screen",
-        lambda: _screen(coupling, splits, criterion, seed, progress),
+        lambda: _screen(coupling, splits, criterion, request, progress),
         Documents(Screening, "screening.json"),
     )
     proposal = run.stage(
@@ -240,7 +248,7 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
 
 
 def _screen(
-    coupling: Coupling, splits: Splits | None, criterion: str, seed: int, progress: Progress
+    coupling: Coupling, splits: Splits | None, criterion: str, request: Request, progress: Progress
 ) -> Screening:
     ranking: Criterion = build("criteria", criterion)
     return screen(
@@ -249,7 +257,8 @@ def _screen(
         ranking,
         name=criterion,
         classes=splits.classes if splits else 0,
-        seed=seed,
+        class_names=request.labels,
+        seed=request.seed,
         progress=progress,
     )
 

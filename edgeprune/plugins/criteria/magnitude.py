@@ -16,6 +16,7 @@ class L1:
     """`--criterion l1`: sum of absolute weights (Li et al. 2017)."""
 
     needs_data: bool = field(default=False, init=False)
+    needs_second_moments: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""
@@ -27,6 +28,7 @@ class L2:
     """`--criterion l2`: Euclidean norm of the weights; the default without data."""
 
     needs_data: bool = field(default=False, init=False)
+    needs_second_moments: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""

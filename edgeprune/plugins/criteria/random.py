@@ -16,6 +16,7 @@ class Random:
     """`--criterion random`: seeded uniform scores."""
 
     needs_data: bool = field(default=False, init=False)
+    needs_second_moments: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units in random order."""

@@ -22,6 +22,7 @@ class Screening:
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.3
     needs_data: bool = field(default=True, init=False)
+    needs_second_moments: bool = field(default=False, init=False)
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that separate no class and carry little weight come first."""
