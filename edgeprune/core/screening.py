@@ -13,7 +13,7 @@ class Agreement(Document):
     """How well a ranking agrees with the rankings that redrawn data give."""
 
     mean: float = Field(description="mean Spearman correlation with the redraws: 1 is the same ranking")
-    interval: tuple[float, float] = Field(description="from the 2.5th to the 97.5th percentile of the redraws")
+    interval: tuple[float, float] = Field(description="2.5th and 97.5th percentile of the redraws")
 
 
 class RankStability(Document):
@@ -64,7 +64,7 @@ class GroupScreening(Document):
     )
     required_images: int | None = Field(
         default=None,
-        description="images to find the median unit's effect with a power of 80 % at 5 %; null without effect",
+        description="images to find the median unit's effect with a power of 80 % at 5 %; null without one",
     )
     stability: RankStability | None = None
     classes: ServedClasses | None = None

@@ -28,7 +28,7 @@ def f_of_redrawn_images(moments: ClassMoments, *, seed: int) -> Floats:
     # A single image does not show its class's variance.
     variance = np.where(column > 1, m2 / np.maximum(column - 1, 1), m2.sum(0) / freedom)
     error = np.sqrt(variance / column)
-    found = []
+    found: list[Floats] = []
     for _ in range(RESAMPLES):
         drawn = mean + error * random.standard_normal(mean.shape)
         spread = random.chisquare(freedom, mean.shape[1]) / freedom
@@ -42,7 +42,7 @@ def f_of_redrawn_classes(moments: ClassMoments, *, seed: int) -> Floats | None:
     count, mean, m2 = _seen(moments)
     if len(count) < 3:
         return None
-    found = []
+    found: list[Floats] = []
     while len(found) < RESAMPLES:
         drawn = random.integers(0, len(count), len(count))
         if len(np.unique(drawn)) > 1:  # one class alone compares nothing

@@ -37,7 +37,7 @@ from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
-from edgeprune.stages.verify import judge, verify
+from edgeprune.stages.verify import compare_answers, judge, verify
 
 if TYPE_CHECKING:
     from torch import nn
@@ -204,7 +204,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     artifacts = (*exported.artifacts, *quantized.artifacts)
     judgement = run.stage(
         "verify",
-        lambda: _verify(original, final, artifacts, folder, target, splits, progress),
+        lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
         Documents(Judgement, hidden("judgement.json")),
     )
     latencies = run.stage(
@@ -321,16 +321,20 @@ def _verify(
     folder: Path,
     target: Target,
     splits: Splits | None,
+    request: Request,
     progress: Progress,
 ) -> Judgement:
     if splits is None:
         quality = Qualities(original=None, shrunk=None, note="data-free: no accuracy is claimed")
         verdicts = verify(final, artifacts, folder, target, None, progress=progress)
         return Judgement(quality=quality, verdicts=tuple(verdicts))
-    before, _ = judge(original, splits.test, progress, "original")
-    after, answers = judge(final, splits.test, progress, "shrunk network")
-    verdicts = verify(final, artifacts, folder, target, splits.test, reference=answers, progress=progress)
-    return Judgement(quality=Qualities(original=before, shrunk=after), verdicts=tuple(verdicts))
+    _, before = judge(original, splits.test, progress, "original")
+    _, after = judge(final, splits.test, progress, "shrunk network")
+    quality = compare_answers(before, after, splits.test.labels, request.labels)
+    verdicts = verify(
+        final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
+    )
+    return Judgement(quality=quality, verdicts=tuple(verdicts))
 
 
 def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:

@@ -107,9 +107,7 @@ def _measurable(coupling: Coupling) -> list[Group]:
     ]
 
 
-def _screen_group(
-    group: Group, criterion: Criterion, evidence: GroupEvidence, seed: int
-) -> GroupScreening:
+def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, seed: int) -> GroupScreening:
     scores = np.asarray(criterion.score(group, evidence), dtype=np.float64)
     order = np.argsort(scores, kind="stable")
     f_statistic, p_value = evidence.f_statistic(group), evidence.p_value(group)
