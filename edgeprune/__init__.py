@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from edgeprune.pipeline import explain as explain
     from edgeprune.pipeline import give_back as give_back
     from edgeprune.pipeline import inspect as inspect
+    from edgeprune.pipeline import screen as screen
 
 __version__ = "0.1.0"
-__all__ = ["Plan", "__version__", "apply", "compress", "explain", "give_back", "inspect"]
+__all__ = ["Plan", "__version__", "apply", "compress", "explain", "give_back", "inspect", "screen"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,7 +27,7 @@ def __getattr__(name: str) -> Any:
         from edgeprune.core.plan import Plan
 
         return Plan
-    if name in {"apply", "compress", "explain", "give_back", "inspect"}:
+    if name in {"apply", "compress", "explain", "give_back", "inspect", "screen"}:
         from edgeprune import pipeline
 
         return getattr(pipeline, name)

@@ -13,10 +13,10 @@ from tiny import ELSEWHERE
 from zoo import SITUATIONS
 
 import edgeprune
-from edgeprune.core.errors import StorageError
+from edgeprune.core.errors import DataError, StorageError
 from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
-from edgeprune.core.report import Report
+from edgeprune.core.report import Qualities, Report
 from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program
 from edgeprune.stages.draw import draw
@@ -26,12 +26,19 @@ NETWORK = SITUATIONS["residual_add"]
 DATA = """\
 import numpy as np
 
+from edgeprune.core.samples import Pools, Samples
+
 
 def patterns():
     random = np.random.default_rng(0)
     labels = np.arange(200) % 10
     images = random.standard_normal((10, 3, 16, 16))[labels] + 0.5 * random.standard_normal((200, 3, 16, 16))
     return images.astype(np.float32), labels
+
+
+def bare():
+    images, _ = patterns()
+    return Pools(Samples(len(images), lambda chosen: images[list(chosen)], None, "bare"))
 """
 # As the progress names them; the last three before `profile` are one stage of the journal.
 STEPS = [
@@ -188,14 +195,45 @@ def test_without_data_no_accuracy_is_claimed_and_int8_is_dynamic(desk: Path) -> 
     assert report.criterion == "l2"
     assert report.images is None
     assert report.compensation is None
-    assert report.quality.model_dump() == {
-        "original": None,
-        "shrunk": None,
-        "note": "data-free: no accuracy is claimed",
-    }
+    assert report.quality == Qualities(original=None, shrunk=None, note="data-free: no accuracy is claimed")
     assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8-dynamic"]
     assert all(one.quality is None and one.deviation.images == 64 for one in report.artifacts)
     assert report.failures() == []
+
+
+def test_without_labels_the_refit_works_and_agreement_is_reported_in_place_of_accuracy(desk: Path) -> None:
+    report = compress(desk, "unlabelled", data=f"{desk}/data.py:bare")
+    assert report.criterion == "refit"
+    assert report.images is not None
+    assert report.compensation is not None
+    assert report.compensation.kept
+    assert (report.quality.original, report.quality.shrunk, report.quality.drop) == (None, None, None)
+    assert report.quality.agreement is not None
+    assert report.quality.note.startswith(
+        "no labels: no accuracy is claimed; the shrunk network answers like"
+    )
+    assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8"]
+    assert all(one.quality is None and one.drop is None for one in report.artifacts)
+    assert report.failures() == []
+
+
+def test_training_on_images_without_labels_is_refused(desk: Path) -> None:
+    with pytest.raises(DataError, match=r"no labels to train on$") as caught:
+        compress(desk, "unlabelled-training", data=f"{desk}/data.py:bare", epochs=1)
+    assert caught.value.hint == "leave --epochs out: everything else goes on without labels"
+
+
+def test_the_drop_of_every_network_and_file_is_counted_on_the_same_images(whole: Report) -> None:
+    drop = whole.quality.drop
+    assert drop is not None
+    assert whole.images is not None
+    assert drop.images == whole.images.test == sum(one.drop.images for one in whole.quality.classes)
+    assert whole.quality.original is not None
+    assert whole.quality.original.top1 == drop.before
+    for one in whole.artifacts:
+        assert one.drop is not None
+        assert one.quality is not None
+        assert (one.drop.before, one.drop.after) == (drop.before, one.quality.top1)
 
 
 def test_the_seed_alone_decides_what_is_random(desk: Path) -> None:

@@ -6,6 +6,7 @@ import atexit
 import shutil
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -89,6 +90,11 @@ def a_split(images: int, *, seed: int = 0, size: tuple[int, ...] = IMAGE, offset
         return inputs[np.asarray(indices, np.int64)]
 
     return Split(Samples(images, read, labels, "patterns"), np.arange(images), Preprocess())
+
+
+def unlabelled(split: Split) -> Split:
+    """The same images, of which nobody knows what they show."""
+    return replace(split, samples=replace(split.samples, labels=None))
 
 
 @cache

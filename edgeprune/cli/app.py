@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import edgeprune
-from edgeprune.cli import compare, compress, explain, inspect, plans, profile, schema, setup, targets
+from edgeprune.cli import compare, compress, explain, inspect, plans, profile, schema, screen, setup, targets
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
 app.command()(compress.compress)
 app.command()(inspect.inspect)
 app.command()(explain.explain)
+app.command()(screen.screen)
 app.command()(profile.profile)
 app.command()(compare.compare)
 app.command()(plans.apply)

@@ -18,13 +18,7 @@ def compress(
     target: options.Target,
     arch: options.Arch = None,
     input: options.Input = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Labelled images: npz:FILE, folder:DIR, torchvision:CIFAR10?root=DIR, sklearn:digits "
-            "or package.module:factory."
-        ),
-    ] = None,
+    data: options.Data = None,
     speedup: Annotated[
         float | None,
         typer.Option(help="Multiply-accumulates before / after, at least; 2 when no budget is given."),

@@ -22,6 +22,13 @@ Inputs = Annotated[
         help="Input size without batch, e.g. 3x224x224; 16:int<30000 for integers; once for each input.",
     ),
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        help="Labelled images: npz:FILE, folder:DIR, torchvision:CIFAR10?root=DIR, sklearn:digits "
+        "or package.module:factory."
+    ),
+]
 AllowInexact = Annotated[
     list[str] | None,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +14,16 @@ from edgeprune.core.comparison import Comparison
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
-from edgeprune.core.report import Baseline, DeliveredArtifact, Latency, Quality, Report
+from edgeprune.core.report import (
+    Baseline,
+    DeliveredArtifact,
+    Drop,
+    ImageCounts,
+    Latency,
+    Qualities,
+    Quality,
+    Report,
+)
 from edgeprune.core.target import Target
 from edgeprune.core.units import (
     format_bytes,
@@ -49,13 +58,13 @@ def report(document: Report, *, folder: Path) -> None:
     quality = document.quality
     if quality.original and quality.shrunk and document.images:
         out.print(f"top-1: original {_quality(quality.original)}, shrunk {_quality(quality.shrunk)}")
-        counts = document.images
-        out.print(
-            f"images: {counts.calibration} calibration, {counts.selection} selection, "
-            f"{counts.test} test; no image in two of them"
-        )
+        for line in _drops(quality):
+            out.print(line, markup=False)
+        out.print(_images(document.images))
     else:
         out.print(quality.note)
+        if document.images:
+            out.print(_images(document.images))
     out.print(_artifacts(document))
     out.print(_where_measured(document))
     for line in document.warnings:
@@ -232,7 +241,8 @@ def _value(value: float | str | bool) -> str:
 
 def _artifacts(document: Report) -> Table:
     table = Table(
-        "file", "size", "top-1 %", "agrees %", "p50 ms", "p95 ms", "p99 ms", "speed", "verified", box=None
+        *("file", "size", "top-1 %", "drop", "agrees %", "p50 ms", "p95 ms", "p99 ms", "speed", "verified"),
+        box=None,
     )
     quality = document.quality.original
     base = {}
@@ -242,6 +252,7 @@ def _artifacts(document: Report) -> Table:
             f"original, {whole.format}",
             format_bytes(whole.bytes),
             f"{quality.top1:.2f}" if quality else "-",
+            "",
             "",
             *_latency_cells(_measured(whole)),
             "1.00x",
@@ -253,12 +264,17 @@ def _artifacts(document: Report) -> Table:
             one.path,
             format_bytes(one.bytes),
             f"{one.quality.top1:.2f}" if one.quality else "-",
+            _drop(one.drop),
             f"{one.agreement:.2f}",
             *_latency_cells(_measured(one)),
             _speed(base.get(one.format), _measured(one).p50_ms),
             "[green]yes[/]" if one.passed else f"[red]no: {one.why}[/]",
         )
     return table
+
+
+def _drop(drop: Drop | None) -> str:
+    return f"{drop.points:.2f} [{drop.interval[0]:.2f}, {drop.interval[1]:.2f}]" if drop else "-"
 
 
 def _speed(before: float | None, after: float | None) -> str:
@@ -286,6 +302,31 @@ def _latency_cells(latency: Latency) -> list[str]:
 def _quality(quality: Quality) -> str:
     low, high = quality.interval
     return f"{quality.top1:.2f} % [{low:.2f}, {high:.2f}]"
+
+
+def _drops(quality: Qualities) -> Iterator[str]:
+    """What the drop is worth, and the class it falls on."""
+    drop = quality.drop
+    if drop is None:
+        return
+    low, high = drop.interval
+    yield (
+        f"drop: {drop.points:.2f} points [{low:.2f}, {high:.2f}]; {drop.lost} images lost, "
+        f"{drop.gained} gained (McNemar p = {drop.p_value:.2g})"
+    )
+    for one in quality.classes:
+        if one.name == quality.worst:
+            yield (
+                f"worst class: {one.name}, {one.drop.before:.2f} -> {one.drop.after:.2f} % of "
+                f"{one.drop.images} images (p = {one.p_value:.2g} after Holm)"
+            )
+
+
+def _images(counts: ImageCounts) -> str:
+    return (
+        f"images: {counts.calibration} calibration, {counts.selection} selection, "
+        f"{counts.test} test; no image in two of them"
+    )
 
 
 def _change(before: float | None, after: float | None) -> str:

@@ -43,7 +43,7 @@ def open_dataset(text: str, base: Path) -> Pools:
     return pools
 
 
-def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, name: str) -> Samples:
+def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic] | None, *, name: str) -> Samples:
     """Offer arrays in memory as samples; only the inputs that are asked for are ever copied.
 
     Parameters
@@ -52,7 +52,7 @@ def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, n
         Numbers of shape (n, features), (n, height, width), (n, channels, ...) or
         (n, height, width, channels).
     labels
-        Class indices, shape (n,) or (n, 1).
+        Class indices, shape (n,) or (n, 1); None where there are none.
     name
         What error messages call these samples.
     """
@@ -62,8 +62,8 @@ def array_samples(inputs: NDArray[np.generic], labels: NDArray[np.generic], *, n
             hint="bring numbers of shape (n, channels, height, width), (n, height, width, channels) "
             "or (n, features)",
         )
-    indices = class_indices(labels, name=name)
-    if len(inputs) != len(indices):
+    indices = None if labels is None else class_indices(labels, name=name)
+    if indices is not None and len(inputs) != len(indices):
         raise DataError(
             f"{name}: {len(inputs)} inputs, but {len(indices)} labels",
             hint="every input needs its label, in the same order",

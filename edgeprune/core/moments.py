@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+LARGEST = 1e12
+"""Stands for infinity where documents and means need a number."""
 _ROUNDING = float(np.finfo(np.float64).eps)
 
 

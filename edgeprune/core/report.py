@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
+from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
 from edgeprune.core.plan import Cost
 from edgeprune.core.timing import Timing
 
@@ -20,11 +21,91 @@ class Quality(Document):
     interval: tuple[float, float] = Field(description="95 % Wilson interval of top1, percent")
 
 
+class Drop(Document):
+    """What became of the original's right answers, image by image; the rest follows from the counts."""
+
+    both_right: int = Field(ge=0)
+    lost: int = Field(ge=0, description="images that only the original answers rightly")
+    gained: int = Field(ge=0, description="images that only the other answers rightly")
+    both_wrong: int = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_again(cls, data: Any) -> Any:
+        """Leave out statistics that a written document carries: they follow from the counts."""
+        if isinstance(data, dict):
+            derived = {"before", "after", "points", "interval", "p_value"}
+            return {key: value for key, value in data.items() if key not in derived}
+        return data
+
+    @model_validator(mode="after")
+    def _has_images(self) -> Drop:
+        if not self.images:
+            raise ValueError("a drop needs at least one image")
+        return self
+
+    @property
+    def images(self) -> int:
+        """How many images both have answered."""
+        return self.both_right + self.lost + self.gained + self.both_wrong
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def before(self) -> float:
+        """Percent of the images that the original answers rightly."""
+        return round(100 * (self.both_right + self.lost) / self.images, 4)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def after(self) -> float:
+        """Percent of the images that the other answers rightly."""
+        return round(100 * (self.both_right + self.gained) / self.images, 4)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def points(self) -> float:
+        """By how many points the accuracy fell; negative where it rose."""
+        return round(100 * (self.lost - self.gained) / self.images, 4)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `points` (Tango's, for paired answers)."""
+        low, high = drop_interval(self.lost, self.gained, self.images)
+        return round(low, 4), round(high, 4)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def p_value(self) -> float:
+        """Of McNemar's exact test that nothing changed."""
+        return float(f"{mcnemar_p_value(self.lost, self.gained):.6g}")
+
+    def confidence(self, *, at_most: float) -> float:
+        """Confidence, 0 to 1, that the accuracy falls by at most so many points on images like these."""
+        return confidence_of_drop(self.lost, self.gained, self.images, at_most=at_most)
+
+
+class ClassDrop(Document):
+    """One class before and after, on the test images of that class."""
+
+    name: str
+    drop: Drop
+    p_value: float = Field(
+        ge=0, le=1, description="McNemar's, corrected for the number of classes looked at (Holm)"
+    )
+
+
 class Qualities(Document):
     """Accuracy of the network before and after; null where no labelled data was given."""
 
     original: Quality | None
     shrunk: Quality | None
+    drop: Drop | None = Field(default=None, description="from the original to the shrunk network")
+    classes: tuple[ClassDrop, ...] = Field(default=(), description="in output order")
+    worst: str = Field(default="", description="the class that loses most points; '' where none loses any")
+    agreement: float | None = Field(
+        default=None, description="without labels: percent of test images both networks answer alike"
+    )
     note: str = ""
 
 
@@ -70,6 +151,7 @@ class Verdict(Document):
 
     path: str
     quality: Quality | None
+    drop: Drop | None = Field(default=None, description="from the original network to this file")
     agreement: float = Field(ge=0, le=100, description="percent of inputs with the same top-1 answer")
     deviation: Deviation
     passed: bool
@@ -101,6 +183,7 @@ class DeliveredArtifact(Artifact):
     """An artifact with everything that is known about it."""
 
     quality: Quality | None
+    drop: Drop | None = Field(default=None, description="from the original network to this file")
     agreement: float
     deviation: Deviation
     passed: bool

@@ -79,6 +79,17 @@ class Request(Document):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
+class Calibration(Document):
+    """The images that statistics are taken on, and how they are drawn."""
+
+    data: str
+    data_base: str = Field(default="", description="folder relative data paths start at")
+    labels: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    images: int | None = Field(default=None, gt=0, description="default: 2000, or 60 %")
+    seed: int = 0
+
+
 class Look(Document):
     """One request to look at a network: what loading it needs, and what may be cut inexactly."""
 

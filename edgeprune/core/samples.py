@@ -101,6 +101,26 @@ class Splits:
     classes: int
 
 
+def draw_calibration(
+    pools: Pools, preprocess: Preprocess, *, count: int, classes: int | None, seed: int
+) -> Split:
+    """Images to take statistics on, each class in proportion; those `draw_splits` would calibrate on.
+
+    Raises
+    ------
+    DataError
+        One class only, labels out of range, or fewer images than asked for.
+    """
+    train = pools.train
+    _check_labels(train, classes)
+    if train.size < count:
+        raise DataError(
+            f"{train.name}: {train.size} images, but {count} are asked for",
+            hint="ask for fewer with --images, or bring more data",
+        )
+    return Split(train, _stratified_order(train, seed)[:count], preprocess)
+
+
 def draw_splits(
     pools: Pools,
     preprocess: Preprocess,
@@ -111,7 +131,7 @@ def draw_splits(
     classes: int | None,
     seed: int,
 ) -> Splits:
-    """Draw disjoint splits, each class in proportion.
+    """Draw disjoint splits, each class in proportion where there are labels.
 
     Calibration and selection come from the training pool; the test split is the dataset's own test
     set (all of it, or `test` images), or what a single pool has left over.
@@ -124,9 +144,10 @@ def draw_splits(
     Raises
     ------
     DataError
-        One class only, labels out of range, or fewer images than asked for.
+        One class only, labels out of range or for one pool only, or fewer images than asked for.
     """
     train = pools.train
+    _check_alike(pools)
     count = _check_labels(train, classes)
     wanted = calibration + selection + (0 if pools.test else (test or 1))
     if train.size < wanted:
@@ -154,12 +175,21 @@ def draw_splits(
     )
 
 
+def _check_alike(pools: Pools) -> None:
+    """Labels for training images only would claim no accuracy, those for test images only no statistics."""
+    bare = [pool for pool in (pools.train, pools.test) if pool is not None and pool.labels is None]
+    if len(bare) == 1 and pools.test is not None:
+        raise DataError(
+            f"{bare[0].name}: no labels, but the dataset's other images have some",
+            hint="bring labels for all images, or for none: then everything goes on without",
+        )
+
+
 def _check_labels(samples: Samples, classes: int | None) -> int:
+    """How many classes there are at least; as many as the network answers, or none, without labels."""
     labels = samples.labels
     if labels is None:
-        raise DataError(
-            f"{samples.name}: no labels", hint="accuracy needs labels; leave --data out otherwise"
-        )
+        return classes or 0
     present = np.unique(labels)
     if len(present) < 2:
         raise DataError(

@@ -10,8 +10,41 @@ from pydantic import Field
 from edgeprune.core.document import Document
 
 
+class Agreement(Document):
+    """How well a ranking agrees with the rankings that redrawn data give."""
+
+    mean: float = Field(description="mean Spearman correlation with the redraws: 1 is the same ranking")
+    interval: tuple[float, float] = Field(description="2.5th and 97.5th percentile of the redraws")
+
+
+class RankStability(Document):
+    """How far the ranking by F would change with other images or other classes."""
+
+    images: Agreement
+    classes: Agreement | None = Field(description="null of fewer than three classes")
+    lowest_half: tuple[float, ...] = Field(
+        description="per unit: share of redrawn image sets in which it is among the lower half by F; "
+        "near 0 or 1 the half it is in is certain, near 0.5 it is chance"
+    )
+
+
+class ServedClasses(Document):
+    """Which classes the units of a group serve.
+
+    A contrast is the distance of a class's mean from that of all others, in standard deviations within
+    the classes (Cohen's d); a unit serves the class with its largest one.
+    """
+
+    serves: tuple[int, ...] = Field(description="per unit: the class it answers most to")
+    contrast: tuple[float, ...] = Field(description="per unit: Cohen's d of that class against all others")
+    lost: tuple[float, ...] = Field(
+        description="per class: share of its squared contrasts that the lower half of the units hold, by the "
+        "criterion's order; above the other classes', a cut costs this class more"
+    )
+
+
 class GroupScreening(Document):
-    """One group; all tuples have one entry per unit."""
+    """One group; all tuples have one entry per unit unless they say otherwise."""
 
     scores: tuple[float, ...]
     order: tuple[int, ...] = Field(description="units from the first to be cut to the last")
@@ -24,6 +57,18 @@ class GroupScreening(Document):
     significant: int | None = Field(
         default=None, description="units whose class means differ, at a false discovery rate of 5 %"
     )
+    welch_f: tuple[float, ...] | None = Field(
+        default=None, description="Welch's F: every class with its own variance"
+    )
+    omega_squared: tuple[float, ...] | None = Field(
+        default=None, description="share of the unit's variance that the classes explain"
+    )
+    required_images: int | None = Field(
+        default=None,
+        description="images to find the median unit's effect with a power of 80 % at 5 %; null without one",
+    )
+    stability: RankStability | None = None
+    classes: ServedClasses | None = None
 
 
 Options = Mapping[str, bool | int | float | str | None]
@@ -52,4 +97,10 @@ class Screening(Document):
     options: Options = Field(default={}, description="of the criterion, those the run chose included")
     choice: Choice | None = Field(default=None, description="how the run chose; None: nothing was open")
     images: int
+    classes: int = Field(default=0, description="classes the labels are of; 0 without labels")
+    labels: tuple[str, ...] = Field(default=(), description="class names in output order")
     groups: dict[str, GroupScreening]
+
+    def name_of(self, label: int) -> str:
+        """What a class is called: its name where there is one, its number otherwise."""
+        return self.labels[label] if label < len(self.labels) else str(label)

@@ -28,7 +28,7 @@ def f_of_redrawn_images(moments: ClassMoments, *, seed: int) -> Floats:
     # A single image does not show its class's variance.
     variance = np.where(column > 1, m2 / np.maximum(column - 1, 1), m2.sum(0) / freedom)
     error = np.sqrt(variance / column)
-    found = []
+    found: list[Floats] = []
     for _ in range(RESAMPLES):
         drawn = mean + error * random.standard_normal(mean.shape)
         spread = random.chisquare(freedom, mean.shape[1]) / freedom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
+from edgeprune.core.errors import ModelError
 from edgeprune.core.group import Group, Indices, Role, Slice
-from edgeprune.core.moments import ClassMoments
+from edgeprune.core.moments import LARGEST, ClassMoments
 from edgeprune.core.protocols import Need
+from edgeprune.core.units import format_operator
 from edgeprune.graph.activity import Activity
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate, harm_without
 from edgeprune.graph.gram import Gram, Spread, ridged, sample
-from edgeprune.graph.nodes import operator_name, tensor_shape
+from edgeprune.graph.nodes import module_of, operator_name, source_of, tensor_shape
 from edgeprune.graph.replay import observe
 from edgeprune.graph.saliency import Saliency
 from edgeprune.graph.unit_weights import UnitWeights, unit_rows
@@ -38,7 +41,7 @@ class GroupEvidence:
     classes: int
     seed: int
     needs: frozenset[Need] = frozenset({"moments", "gram"})
-    _moments: dict[str, ClassMoments] = field(default_factory=dict)
+    _moments: dict[str, dict[Node, ClassMoments]] = field(default_factory=dict)
     _grams: dict[str, Gram] = field(default_factory=dict)
     _spreads: dict[Node, Spread] = field(default_factory=dict)
     _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
@@ -68,9 +71,16 @@ class GroupEvidence:
         self._random = torch.Generator().manual_seed(self.seed)
 
     def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
-        """Run one batch and add what it shows."""
+        """Run one batch and add what it shows.
+
+        Raises
+        ------
+        ModelError
+            A layer answers with NaN or infinity.
+        """
 
         def visit(node: Node, value: Tensor) -> None:
+            _require_finite(node, value)
             if node in self._receivers:
                 self._add_spread(node, value)
             for one in self._by_source.get(node, []):
@@ -79,13 +89,17 @@ class GroupEvidence:
             if labels is not None:
                 for group, axis, indices in self._sources.get(node, []):
                     per_image = _per_image(node, value, axis, len(labels))
-                    self._add_moments(f"{group.id} {node.name}", per_image[:, indices].mean(2), labels)
+                    self._add_moments(group, node, per_image[:, indices].mean(2), labels)
 
         watched = {*self._receivers, *self._by_source, *self._sources, *self._activity.sources}
         if watched:
             observe(self.coupling.program, inputs, watched, visit)
         if "gradients" in self.needs:
             self._saliency.add(inputs, labels)
+
+    def moments(self, group: Group) -> list[ClassMoments]:
+        """Moments per class of the group's units, for each value in which it is read; none without labels."""
+        return list(self._moments.get(group.id, {}).values())
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights."""
@@ -106,7 +120,7 @@ class GroupEvidence:
 
     def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
         """Mean of Welch's F over the values in which the group is read; None without labels."""
-        found = [np.nan_to_num(moments.welch()[0], posinf=1e12) for moments in self._moments_of(group)]
+        found = [np.nan_to_num(moments.welch()[0], posinf=LARGEST) for moments in self.moments(group)]
         return np.asarray(np.mean(found, axis=0)) if found else None
 
     def p_value(self, group: Group) -> NDArray[np.float64] | None:
@@ -199,22 +213,22 @@ class GroupEvidence:
         rows = channels.reshape(-1, channels.shape[-1])
         self._spreads.setdefault(node, Spread()).add(rows)
 
-    def _add_moments(self, key: str, per_unit: NDArray[np.float64], labels: NDArray[np.int64]) -> None:
+    def _add_moments(
+        self, group: Group, node: Node, per_unit: NDArray[np.float64], labels: NDArray[np.int64]
+    ) -> None:
         batch = ClassMoments.of(per_unit, labels, self.classes)
-        before = self._moments.get(key)
-        self._moments[key] = batch if before is None else before.merge(batch)
+        of_group = self._moments.setdefault(group.id, {})
+        before = of_group.get(node)
+        of_group[node] = batch if before is None else before.merge(batch)
 
     def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         if group.id not in self._anova:
-            found = [moments.anova() for moments in self._moments_of(group)]
+            found = [moments.anova() for moments in self.moments(group)]
             if not found:
                 return None
-            f = np.mean([np.nan_to_num(f, posinf=1e12) for f, _ in found], axis=0)
+            f = np.mean([np.nan_to_num(f, posinf=LARGEST) for f, _ in found], axis=0)
             self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
         return self._anova[group.id]
-
-    def _moments_of(self, group: Group) -> list[ClassMoments]:
-        return [moments for key, moments in self._moments.items() if key.split(" ")[0] == group.id]
 
     def _activity_of_groups(self) -> Activity:
         """Watches what the groups' consumers read."""
@@ -255,6 +269,16 @@ class GroupEvidence:
         places = [np.flatnonzero(owner == unit) for unit in range(len(units))]
         widths = {len(place) for place in places}
         return np.stack(places) if len(widths) == 1 and 0 not in widths else None
+
+
+def _require_finite(node: Node, value: Tensor) -> None:
+    if not math.isfinite(value.sum()):
+        place = ", ".join(part for part in (module_of(node), source_of(node)) if part) or node.name
+        operator = format_operator(operator_name(node))
+        raise ModelError(
+            f"{operator} ({place}) answers with NaN or infinity",
+            hint="look for weights that are not finite, or for a division by zero in that line",
+        )
 
 
 def _channel_axis(one: Consumer) -> int:

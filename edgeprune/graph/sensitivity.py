@@ -1,4 +1,4 @@
-"""Sensitivity: what the network's answers lose when some of its tensors are replaced, measured on all of it."""
+"""Sensitivity: what the network's answers lose when some of its tensors are replaced."""
 
 from __future__ import annotations
 

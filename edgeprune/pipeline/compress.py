@@ -18,7 +18,7 @@ from edgeprune.core.protocols import Criterion
 from edgeprune.core.registry import build_from
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
-from edgeprune.core.samples import Splits
+from edgeprune.core.samples import Split, Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
 from edgeprune.graph.capture import Program
@@ -37,7 +37,7 @@ from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
-from edgeprune.stages.verify import judge, verify
+from edgeprune.stages.verify import compare_answers, judge, verify
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,6 +46,7 @@ MODEL = "model.pt2"
 """The shrunk network in the run folder."""
 REPORT = "report.json"
 DEFAULT_CRITERION = "screening"
+UNLABELLED_CRITERION = "refit"
 DATA_FREE_CRITERION = "l2"
 
 
@@ -120,6 +121,13 @@ def compress(
     return _run(source, request, chosen, _opened(folder, request), progress or Silent())
 
 
+def default_criterion(calibration: Split | None) -> str:
+    """How units are ranked when nothing is said: by what the data can tell."""
+    if calibration is None:
+        return DATA_FREE_CRITERION
+    return UNLABELLED_CRITERION if calibration.labels is None else DEFAULT_CRITERION
+
+
 def default_folder(request: Request) -> Path:
     """Where a run goes when nothing is said: `runs/<model>-<target>`."""
     return Path("runs") / f"{request.model or 'module'}-{request.target}"
@@ -146,11 +154,11 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
-    criterion = request.criterion or (DEFAULT_CRITERION if splits else DATA_FREE_CRITERION)
+    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
 
     screening = run.stage(
         "screen",
-        lambda: _screen(coupling, splits, criterion, seed, progress),
+        lambda: _screen(coupling, splits, criterion, request, progress),
         Documents(Screening, "screening.json"),
     )
     proposal = run.stage(
@@ -196,7 +204,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
     artifacts = (*exported.artifacts, *quantized.artifacts)
     judgement = run.stage(
         "verify",
-        lambda: _verify(original, final, artifacts, folder, target, splits, progress),
+        lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
         Documents(Judgement, hidden("judgement.json")),
     )
     latencies = run.stage(
@@ -240,7 +248,7 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
 
 
 def _screen(
-    coupling: Coupling, splits: Splits | None, criterion: str, seed: int, progress: Progress
+    coupling: Coupling, splits: Splits | None, criterion: str, request: Request, progress: Progress
 ) -> Screening:
     ranking: Criterion = build_from("criteria", criterion)
     return screen(
@@ -249,8 +257,10 @@ def _screen(
         ranking,
         name=criterion,
         classes=splits.classes if splits else 0,
+        class_names=request.labels,
         selection=splits.selection if splits else None,
-        seed=seed,
+        seed=request.seed,
+        also=("gram", "moments"),
         progress=progress,
     )
 
@@ -313,16 +323,20 @@ def _verify(
     folder: Path,
     target: Target,
     splits: Splits | None,
+    request: Request,
     progress: Progress,
 ) -> Judgement:
     if splits is None:
         quality = Qualities(original=None, shrunk=None, note="data-free: no accuracy is claimed")
         verdicts = verify(final, artifacts, folder, target, None, progress=progress)
         return Judgement(quality=quality, verdicts=tuple(verdicts))
-    before, _ = judge(original, splits.test, progress, "original")
-    after, answers = judge(final, splits.test, progress, "shrunk network")
-    verdicts = verify(final, artifacts, folder, target, splits.test, reference=answers, progress=progress)
-    return Judgement(quality=Qualities(original=before, shrunk=after), verdicts=tuple(verdicts))
+    _, before = judge(original, splits.test, progress, "original")
+    _, after = judge(final, splits.test, progress, "shrunk network")
+    quality = compare_answers(before, after, splits.test.labels, request.labels)
+    verdicts = verify(
+        final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
+    )
+    return Judgement(quality=quality, verdicts=tuple(verdicts))
 
 
 def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:

@@ -17,7 +17,7 @@ from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import find_recipe
 from edgeprune.core.registry import build_from
-from edgeprune.core.request import Budget, Images, Look, Request
+from edgeprune.core.request import Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.units import parse_shape
 
@@ -118,6 +118,48 @@ def ask_to_look(
         inputs=tuple(inputs) or ((InputSize(size=parse_shape(recipe.input)),) if recipe.input else ()),
         trust_pickle=trust_pickle,
         allow_inexact=known_inexact(allow_inexact),
+    )
+
+
+def ask_to_screen(
+    model: Path | nn.Module | None,
+    *,
+    arch: str | None = None,
+    inputs: Sequence[InputSize] = (),
+    data: str | None = None,
+    images: int | None = None,
+    criterion: str | None = None,
+    seed: int = 0,
+    trust_pickle: bool = False,
+    allow_inexact: Iterable[str] = (),
+) -> tuple[Look, Calibration | None]:
+    """The request to look at a network, and the images to do so with; None without data.
+
+    Raises
+    ------
+    RequestError
+        There is nothing to look at, an operator that cannot be allowed, an unknown criterion, or a
+        number of images without data.
+    """
+    look = ask_to_look(
+        model, arch=arch, inputs=inputs, trust_pickle=trust_pickle, allow_inexact=allow_inexact
+    )
+    if criterion is not None:
+        build_from("criteria", criterion)
+    recipe, recipe_path = find_recipe(model if isinstance(model, Path) else None, arch)
+    chosen = data if data is not None else recipe.data
+    if chosen is None:
+        if images is not None:
+            raise RequestError("--images needs images", hint="give --data")
+        return look, None
+    beside = recipe_path.parent.resolve() if recipe_path else Path.cwd()
+    return look, Calibration(
+        data=chosen,
+        data_base=str(Path.cwd() if data is not None else beside),
+        labels=recipe.labels,
+        preprocess=recipe.preprocess,
+        images=images,
+        seed=seed,
     )
 
 

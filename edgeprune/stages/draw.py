@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edgeprune.core.dataset import open_dataset
 from edgeprune.core.errors import DataError
-from edgeprune.core.request import Request
-from edgeprune.core.samples import Splits, draw_splits
+from edgeprune.core.request import Calibration, Images, Request
+from edgeprune.core.samples import Split, Splits, draw_calibration, draw_splits
 from edgeprune.core.units import format_shape
 from edgeprune.graph.capture import Program
 
@@ -18,16 +18,16 @@ def draw(request: Request, program: Program) -> Splits | None:
     Raises
     ------
     DataError
-        Images of another size than the network's, labels it has no output for, or too few images.
+        Images of another size than the network's, labels it has no output for, too few images, or
+        training on images without labels.
     """
     if request.data is None:
         return None
     pools = open_dataset(request.data, Path(request.data_base))
-    classes = program.run(program.example(1)).shape[1]
-    if request.labels and len(request.labels) != classes:
+    if request.epochs and pools.train.labels is None:
         raise DataError(
-            f"the recipe names {len(request.labels)} labels, the network has {classes} outputs",
-            hint="list one label per output, in order",
+            f"{pools.train.name}: no labels to train on",
+            hint="leave --epochs out: everything else goes on without labels",
         )
     calibration, selection = request.images.counts(pools.train.size)
     splits = draw_splits(
@@ -36,24 +36,59 @@ def draw(request: Request, program: Program) -> Splits | None:
         calibration=calibration,
         selection=selection,
         test=request.images.test,
-        classes=classes,
+        classes=_outputs(program, request.labels),
         seed=request.seed,
     )
-    size = next(splits.calibration.take(1).batches(1))[0].shape[1:]
-    if size != program.input_size:
-        raise DataError(
-            f"{pools.train.name}: images of {format_shape(size)}, "
-            f"but the network takes {format_shape(program.input_size)}",
-            hint="crop or resize in the recipe, or capture the network at the images' size with --input",
-        )
+    _check_size(splits.calibration, program)
     return splits
 
 
-def image_size(request: Request) -> tuple[int, ...] | None:
+def draw_to_screen(wanted: Calibration, program: Program) -> Split:
+    """The images to take statistics on: those that a run with the same seed would calibrate on.
+
+    Raises
+    ------
+    DataError
+        Images of another size than the network's, labels it has no output for, or too few images.
+    """
+    pools = open_dataset(wanted.data, Path(wanted.data_base))
+    split = draw_calibration(
+        pools,
+        wanted.preprocess,
+        count=Images(calibration=wanted.images).counts(pools.train.size)[0],
+        classes=_outputs(program, wanted.labels),
+        seed=wanted.seed,
+    )
+    _check_size(split, program)
+    return split
+
+
+def image_size(asked: Request | Calibration) -> tuple[int, ...] | None:
     """Input size as the data shows it, where neither option nor recipe says it."""
-    if request.data is None:
+    if asked.data is None:
         return None
-    train = open_dataset(request.data, Path(request.data_base)).train
+    train = open_dataset(asked.data, Path(asked.data_base)).train
     raw = train.read([0])
-    crop = request.preprocess.crop
+    crop = asked.preprocess.crop
     return (*raw.shape[1:2], crop, crop) if crop else tuple(raw.shape[1:])
+
+
+def _outputs(program: Program, labels: tuple[str, ...]) -> int:
+    """How many classes the network answers, which must be those the recipe names."""
+    classes = program.run(program.example(1)).shape[1]
+    if labels and len(labels) != classes:
+        raise DataError(
+            f"the recipe names {len(labels)} labels, the network has {classes} outputs",
+            hint="list one label per output, in order",
+        )
+    return classes
+
+
+def _check_size(split: Split, program: Program) -> None:
+    size = next(split.take(1).batches(1))[0].shape[1:]
+    if size != program.input_size:
+        raise DataError(
+            f"{split.samples.name}: images of {format_shape(size)}, "
+            f"but the network takes {format_shape(program.input_size)}",
+            hint="crop or resize in the recipe, or capture the network at the images' size with --input",
+        )

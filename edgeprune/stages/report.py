@@ -39,6 +39,8 @@ _PACKAGES = (
 _LOW_AGREEMENT = 95.0
 """Percent; the int8 files of docs/benchmarks.md stay above 98."""
 
+_SIGNIFICANT = 0.05
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
@@ -106,6 +108,7 @@ def _deliver(
     return DeliveredArtifact(
         **artifact.model_dump(),
         quality=verdict.quality,
+        drop=verdict.drop,
         agreement=verdict.agreement,
         deviation=verdict.deviation,
         passed=verdict.passed,
@@ -141,6 +144,12 @@ def _warnings(
         lines.append("the refit did not help on the selection images and was not kept")
     if compensation is not None and found.splits and compensation.images < len(found.splits.calibration):
         lines.append(f"the refit used {compensation.images} images, all that fit in memory")
+    lines += [
+        f"class {one.name} loses {one.drop.points:.2f} points, more than chance explains "
+        f"(p = {one.p_value:.2g} after Holm)"
+        for one in found.judgement.quality.classes
+        if one.drop.points > 0 and one.p_value < _SIGNIFICANT
+    ]
     originals = {one.format: one for one in baselines}
     floats = {one.format: one for one in delivered if one.precision == "fp32"}
     for format, one in floats.items():

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from edgeprune.core.class_statistics import class_statistics, rounded
 from edgeprune.core.errors import PluginError, RequestError
 from edgeprune.core.group import Group
 from edgeprune.core.progress import Progress, Silent
@@ -20,7 +20,6 @@ from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
 
 _BATCH = 100
-_FDR = 0.05
 
 
 def screen(
@@ -30,6 +29,7 @@ def screen(
     *,
     name: str,
     classes: int = 0,
+    class_names: tuple[str, ...] = (),
     seed: int = 0,
     selection: Split | None = None,
     also: Iterable[Need] = ("gram",),
@@ -39,13 +39,17 @@ def screen(
 
     Parameters
     ----------
+    calibration : Split, optional
+        Without labels, or without images, nothing is said about classes.
     classes : int
         Number of classes; 0 for as many as the labels show.
+    class_names : of str
+        What the classes are called, in output order.
     selection : Split, optional
         Other images, for an option that the criterion leaves to the run: they rank, `calibration` judges.
     also : of Need
         Evidence to gather beside what the criterion needs: `gram` for harm curves that are refit errors,
-        `moments` for the statistics per class.
+        `moments` for the statistics per class. Second moments take several times as long as the rest.
 
     Raises
     ------
@@ -53,6 +57,8 @@ def screen(
         The criterion needs images or labels, and there are none.
     PluginError
         The criterion's scores are not one finite number per unit.
+    ModelError
+        A layer answers with NaN or infinity.
     """
     progress = progress or Silent()
     _require_data(criterion, calibration, name)
@@ -60,7 +66,7 @@ def screen(
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
     groups = _measurable(coupling)
     labels = [one.labels for one in (calibration, selection) if one is not None and one.labels is not None]
-    classes = classes or max((int(one.max()) + 1 for one in labels), default=0)
+    classes = max([classes, *(int(one.max()) + 1 for one in labels)]) if labels else 0
     progress.start("screen", batches + len(groups))
     evidence = GroupEvidence(coupling, groups, classes, seed, needs)
     _gather(evidence, calibration, progress)
@@ -77,6 +83,8 @@ def screen(
         options=_options(criterion),
         choice=choice,
         images=0 if calibration is None else len(calibration),
+        classes=classes,
+        labels=class_names,
         groups=found,
     )
 
@@ -158,23 +166,13 @@ def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, n
         )
     order = np.argsort(scores, kind="stable")
     f_statistic, p_value = evidence.f_statistic(group), evidence.p_value(group)
-    return GroupScreening(
-        scores=_rounded(scores),
+    ranked = GroupScreening(
+        scores=rounded(scores),
         order=tuple(order.tolist()),
-        harm=_rounded(evidence.harm(group, scores, order.tolist())),
-        magnitude=_rounded(evidence.magnitude(group, 2)),
-        f_statistic=None if f_statistic is None else _rounded(f_statistic),
-        p_value=None if p_value is None else _rounded(p_value),
-        significant=None if p_value is None else _significant(p_value),
+        harm=rounded(evidence.harm(group, scores, order.tolist())),
+        magnitude=rounded(evidence.magnitude(group, 2)),
     )
-
-
-def _significant(p_value: NDArray[np.float64]) -> int:
-    from statsmodels.stats.multitest import multipletests
-
-    return int(multipletests(p_value, alpha=_FDR, method="fdr_bh")[0].sum())
-
-
-def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Nine significant digits: enough to rank by, and readable in the document."""
-    return tuple(float(f"{value:.9g}") for value in np.nan_to_num(values, posinf=1e12).tolist())
+    if f_statistic is None or p_value is None:
+        return ranked
+    found = class_statistics(f_statistic, p_value, evidence.moments(group), order, seed=evidence.seed)
+    return ranked.model_copy(update=found)

@@ -14,7 +14,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Runtime, Session
 from edgeprune.core.registry import build
-from edgeprune.core.report import Deviation, Quality, Verdict
+from edgeprune.core.report import ClassDrop, Deviation, Drop, Qualities, Quality, Verdict
 from edgeprune.core.samples import Split
 from edgeprune.core.target import Target
 from edgeprune.graph.answer import answers
@@ -29,14 +29,78 @@ TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 
 def judge(
     program: Program, test: Split, progress: Progress, name: str
-) -> tuple[Quality, NDArray[np.float32]]:
-    """Accuracy of a captured program, and its outputs, shape (images, classes)."""
+) -> tuple[Quality | None, NDArray[np.float32]]:
+    """Accuracy of a captured program (None without labels), and its outputs, shape (images, classes)."""
     progress.start(f"accuracy of the {name}", len(test))
     batches = (inputs for inputs, _ in test.batches(_BATCH))
     outputs = np.concatenate(list(answers(program, batches, progress.advance)))
     progress.finish()
-    assert test.labels is not None
-    return quality_of(outputs, test.labels), outputs
+    return None if test.labels is None else quality_of(outputs, test.labels), outputs
+
+
+def compare_answers(
+    original: NDArray[np.float32],
+    shrunk: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    class_names: Sequence[str] = (),
+) -> Qualities:
+    """What the cut did to the answers, over all images and class by class; without labels, how many changed.
+
+    Parameters
+    ----------
+    original, shrunk : arrays of shape (images, classes)
+        What the two networks answer to the same images.
+    """
+    if labels is None:
+        agreement = round(_agreement(shrunk, original), 4)
+        return Qualities(
+            original=None,
+            shrunk=None,
+            agreement=agreement,
+            note=f"no labels: no accuracy is claimed; the shrunk network answers like the original on "
+            f"{agreement:.2f} % of {len(original)} test images",
+        )
+    classes = _class_drops(original, shrunk, labels, class_names)
+    worst = max(classes, key=lambda one: one.drop.points)
+    return Qualities(
+        original=quality_of(original, labels),
+        shrunk=quality_of(shrunk, labels),
+        drop=drop_of(original, shrunk, labels),
+        classes=classes,
+        worst=worst.name if worst.drop.points > 0 else "",
+    )
+
+
+def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> Drop:
+    """How right answers turned wrong and wrong ones right; outputs of shape (images, classes)."""
+    before, after = original.argmax(1) == labels, other.argmax(1) == labels
+    return Drop(
+        both_right=int((before & after).sum()),
+        lost=int((before & ~after).sum()),
+        gained=int((~before & after).sum()),
+        both_wrong=int((~before & ~after).sum()),
+    )
+
+
+def _class_drops(
+    original: NDArray[np.float32],
+    shrunk: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+) -> tuple[ClassDrop, ...]:
+    from statsmodels.stats.multitest import multipletests
+
+    present = np.unique(labels).tolist()
+    drops = [drop_of(*(one[labels == label] for one in (original, shrunk, labels))) for label in present]
+    corrected = multipletests([drop.p_value for drop in drops], method="holm")[1]
+    return tuple(
+        ClassDrop(
+            name=names[label] if label < len(names) else str(label),
+            drop=drop,
+            p_value=float(f"{p_value:.6g}"),
+        )
+        for label, drop, p_value in zip(present, drops, corrected, strict=True)
+    )
 
 
 def verify(
@@ -47,6 +111,7 @@ def verify(
     test: Split | None,
     *,
     reference: NDArray[np.float32] | None = None,
+    original: NDArray[np.float32] | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Run every file on the test images (seeded random inputs without data) and compare.
@@ -55,6 +120,8 @@ def verify(
     ----------
     reference : array of shape (images, classes), optional
         The program's outputs on the test images, when they are known already.
+    original : array of shape (images, classes), optional
+        What the network before the cut answers to them: every file's drop is taken from it.
 
     Raises
     ------
@@ -77,7 +144,7 @@ def verify(
             progress.advance(len(inputs))
     progress.finish()
     return [
-        _verdict(artifact, np.concatenate(collected), reference, labels)
+        _verdict(artifact, np.concatenate(collected), reference, labels, original)
         for artifact, collected in zip(artifacts, outputs, strict=True)
     ]
 
@@ -115,19 +182,25 @@ def _verdict(
     outputs: NDArray[np.float32],
     reference: NDArray[np.float32],
     labels: NDArray[np.int64] | None,
+    original: NDArray[np.float32] | None,
 ) -> Verdict:
     flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
-    agreement = 100 * float((flat.argmax(1) == expected.argmax(1)).mean())
     deviation = _deviation(flat, expected)
     why = _why(deviation, TOLERANCES.get(artifact.precision))
     return Verdict(
         path=artifact.path,
         quality=None if labels is None else quality_of(flat, labels),
-        agreement=round(agreement, 4),
+        drop=None if labels is None or original is None else drop_of(original, flat, labels),
+        agreement=round(_agreement(flat, expected), 4),
         deviation=deviation,
         passed=not why,
         why=why,
     )
+
+
+def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Percent of inputs with the same top-1 answer."""
+    return 100 * float((outputs.argmax(1) == reference.argmax(1)).mean())
 
 
 def _deviation(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Deviation:

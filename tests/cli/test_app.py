@@ -10,7 +10,7 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = "compress inspect explain profile compare apply diff init schema targets".split()
+COMMANDS = "compress inspect explain screen profile compare apply diff init schema targets".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -95,7 +95,7 @@ MISTYPED = {
     "compres": (
         "unknown command 'compres'",
         "did you mean 'compress'? known: apply, compare, compress, diff, explain, init, inspect, profile, "
-        "schema, targets",
+        "schema, screen, targets",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),

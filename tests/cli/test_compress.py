@@ -131,6 +131,12 @@ def test_people_see_costs_the_proof_accuracies_and_a_row_per_file(
     assert f"({cost['before']['macs'] / cost['after']['macs']:.2f}x fewer)" in lines[1]
     assert re.match(r"proof: equals the original with the cut channels silenced to \d+e-1\d ", lines[2])
     assert f"original {quality['original']['top1']:.2f} % [" in lines[3]
+    drop, worst = quality["drop"], quality["worst"]
+    assert lines[4].startswith(f"drop: {drop['points']:.2f} points [")
+    assert f"; {drop['lost']} images lost, {drop['gained']} gained (McNemar p = " in lines[4]
+    named = [line for line in lines[5:6] if worst and line.startswith(f"worst class: {worst}, ")]
+    assert len(named) == bool(worst)
+    del lines[4 : 5 + len(named)]
     assert lines[4] == "images: 720 calibration, 180 selection, 597 test; no image in two of them"
     assert lines[5].split()[0] == "file"
     table = [line.strip().split("  ")[0] for line in lines[6:14]]

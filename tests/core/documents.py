@@ -16,11 +16,13 @@ from edgeprune.core.profiling import ProfiledFile, Profiling
 from edgeprune.core.recipe import Preprocess, Recipe
 from edgeprune.core.report import (
     Baseline,
+    ClassDrop,
     Compensation,
     Costs,
     DeliveredArtifact,
     Deviation,
     Device,
+    Drop,
     ImageCounts,
     Latency,
     Proof,
@@ -29,13 +31,22 @@ from edgeprune.core.report import (
     Report,
 )
 from edgeprune.core.request import Budget, Images, Look, Request
-from edgeprune.core.screening import Candidate, Choice, GroupScreening, Screening
+from edgeprune.core.screening import (
+    Agreement,
+    Candidate,
+    Choice,
+    GroupScreening,
+    RankStability,
+    Screening,
+    ServedClasses,
+)
 from edgeprune.core.target import Channels, Fact, Host, Target
 from edgeprune.core.timing import Timing
 
 COST = Cost(parameters=1000, macs=20_000, weight_bytes=4000, peak_activation_bytes=8192)
 LESS = Cost(parameters=500, macs=10_000, weight_bytes=2000, peak_activation_bytes=4096)
 QUALITY = Quality(top1=91.5, images=200, interval=(86.8, 94.6))
+DROP = Drop(both_right=180, lost=5, gained=3, both_wrong=12)
 TIMING = Timing(samples_ns=(1_100_000, 900_000, 1_000_000, 4_000_000), warmup=2, threads=1)
 DEVICE = Device(
     name="box (a cpu)",
@@ -140,6 +151,7 @@ def delivered(
     return DeliveredArtifact(
         **an_artifact(precision, format).model_dump(),
         quality=quality,
+        drop=DROP if quality else None,
         agreement=100.0,
         deviation=Deviation(images=200, max_abs=1e-6, relative=2e-7),
         passed=True,
@@ -175,7 +187,15 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
         compensation=Compensation(
             images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True
         ),
-        quality=Qualities(original=QUALITY, shrunk=QUALITY, note=""),
+        quality=Qualities(
+            original=QUALITY,
+            shrunk=QUALITY,
+            drop=DROP,
+            classes=(ClassDrop(name="cat", drop=DROP, p_value=1.0),),
+            worst="cat",
+            agreement=None,
+            note="",
+        ),
         artifacts=artifacts or (delivered(here=measured()),),
         baseline=(Baseline(**an_artifact().model_dump(), latency=measured(), latency_here=None),),
         warnings=("mind the gap",),
@@ -212,6 +232,8 @@ EXAMPLES: tuple[Document, ...] = (
         options={"alpha": 0.3, "norm": "rank"},
         choice=Choice(images=5, candidates=(Candidate(options={"alpha": 0.3, "norm": "rank"}, harm=0.2),)),
         images=10,
+        classes=3,
+        labels=("cat", "dog", "ship"),
         groups={
             "body": GroupScreening(
                 scores=(0.5, -1.5e-07),
@@ -221,6 +243,15 @@ EXAMPLES: tuple[Document, ...] = (
                 f_statistic=(3.0, 1e12),
                 p_value=(0.04, 0.0),
                 significant=2,
+                welch_f=(2.5, 1e12),
+                omega_squared=(0.1, 1.0),
+                required_images=90,
+                stability=RankStability(
+                    images=Agreement(mean=0.9, interval=(0.8, 1.0)),
+                    classes=Agreement(mean=0.5, interval=(-1.0, 1.0)),
+                    lowest_half=(0.95, 0.05),
+                ),
+                classes=ServedClasses(serves=(2, 0), contrast=(2.1, 1e12), lost=(0.1, 0.2, 0.9)),
             )
         },
     ),

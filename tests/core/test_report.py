@@ -8,8 +8,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from core.documents import QUALITY, a_report, an_artifact, delivered, measured
-from edgeprune.core.report import Deviation, Latency, Report
+from core.documents import DROP, QUALITY, a_report, an_artifact, delivered, measured
+from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
+from edgeprune.core.report import Deviation, Drop, Latency, Report
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 
@@ -99,6 +100,26 @@ def test_a_latency_is_measured_predicted_or_unknown() -> None:
 def test_accuracy_is_a_percentage() -> None:
     with pytest.raises(ValueError, match="less than or equal to 100"):
         QUALITY.model_validate({**QUALITY.model_dump(), "top1": 101})
+
+
+def test_everything_about_a_drop_follows_from_its_counts() -> None:
+    drop = Drop(both_right=900, lost=30, gained=10, both_wrong=60)
+    assert (drop.images, drop.before, drop.after, drop.points) == (1000, 93.0, 91.0, 2.0)
+    assert drop.interval == tuple(round(limit, 4) for limit in drop_interval(30, 10, 1000))
+    assert drop.p_value == pytest.approx(mcnemar_p_value(30, 10), rel=1e-5)
+    assert drop.confidence(at_most=3.0) == confidence_of_drop(30, 10, 1000, at_most=3.0)
+    assert drop.confidence(at_most=2.0) == pytest.approx(0.5)
+
+
+def test_a_written_drop_is_read_back_by_its_counts() -> None:
+    written = {**DROP.model_dump(), "points": 99.0, "p_value": 0.0}
+    assert Drop.parse(written, source="report.json") == DROP
+    assert {"lost", "gained", "points", "interval", "p_value", "before", "after"} <= written.keys()
+
+
+def test_a_drop_over_no_images_is_none() -> None:
+    with pytest.raises(ValueError, match="a drop needs at least one image"):
+        Drop(both_right=0, lost=0, gained=0, both_wrong=0)
 
 
 def test_an_artifact_is_described_by_its_bytes(tmp_path: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from edgeprune.core.errors import DataError
 from edgeprune.core.recipe import Preprocess
-from edgeprune.core.samples import Pools, Samples, Split, Splits, draw_splits
+from edgeprune.core.samples import Pools, Samples, Split, Splits, draw_calibration, draw_splits
 
 
 def numbered(labels: list[int] | np.ndarray, name: str = "numbers") -> Samples:
@@ -131,10 +131,47 @@ def test_too_few_training_images_beside_a_test_pool_are_refused() -> None:
     assert error.message == "numbers: 100 images, but 110 are asked for (80 calibration + 30 selection)"
 
 
-def test_missing_labels_are_refused() -> None:
-    error = refusal(Pools(Samples(size=9, read=numbered(LABELS).read, labels=None, name="bare")))
-    assert error.message == "bare: no labels"
-    assert error.hint == "accuracy needs labels; leave --data out otherwise"
+def bare(size: int = 100, name: str = "bare") -> Samples:
+    return Samples(size=size, read=numbered(LABELS).read, labels=None, name=name)
+
+
+def test_images_without_labels_are_split_at_random() -> None:
+    splits = draw(Pools(bare()), classes=3)
+    assert [len(one) for one in (splits.calibration, splits.selection, splits.test)] == [30, 20, 50]
+    assert len(np.unique(np.concatenate([splits.training.indices, splits.selection.indices]))) == 50
+    assert splits.test.labels is None
+    assert splits.classes == 3
+    assert draw(Pools(bare())).classes == 0
+
+
+@pytest.mark.parametrize(
+    ("pools", "which"),
+    [
+        (Pools(bare(), numbered(LABELS)), "bare"),
+        (Pools(numbered(LABELS), bare(name="bare test set")), "bare test set"),
+    ],
+)
+def test_labels_for_some_images_only_are_refused(pools: Pools, which: str) -> None:
+    error = refusal(pools)
+    assert error.message == f"{which}: no labels, but the dataset's other images have some"
+    assert error.hint == "bring labels for all images, or for none: then everything goes on without"
+
+
+def calibration(pools: Pools, **wanted) -> Split:
+    return draw_calibration(pools, Preprocess(), **{"count": 30, "classes": 3, "seed": 4, **wanted})
+
+
+def test_images_drawn_alone_are_those_that_a_run_calibrates_on() -> None:
+    pools = Pools(numbered(LABELS))
+    assert np.array_equal(calibration(pools).indices, draw(pools, seed=4).calibration.indices)
+    assert calibration(Pools(bare())).labels is None
+
+
+def test_images_drawn_alone_are_checked_too() -> None:
+    with pytest.raises(DataError, match=r"^numbers: 100 images, but 101 are asked for$"):
+        calibration(Pools(numbered(LABELS)), count=101)
+    with pytest.raises(DataError, match=r"^numbers: labels run from 0 to 2, but the network has 2 outputs$"):
+        calibration(Pools(numbered(LABELS)), classes=2)
 
 
 def whole(inputs: np.ndarray, preprocess: Preprocess) -> Split:

@@ -50,6 +50,22 @@ def test_npz_offers_a_single_pool_of_x_and_y(tmp_path: Path) -> None:
     assert pools.train.read([3, 1]).shape == (2, 1, 4, 4)
 
 
+def test_npz_without_any_labels_offers_images_alone(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=IMAGES)
+    np.savez(tmp_path / "parts.npz", x_train=IMAGES, x_test=IMAGES[:2])
+    one, parts = open_dataset("npz:d.npz", tmp_path), open_dataset("npz:parts.npz", tmp_path)
+    assert (one.train.labels, one.test) == (None, None)
+    assert (parts.train.labels, parts.test.labels, parts.test.size) == (None, None, 2)
+    assert np.array_equal(read_all(one.train), IMAGES.transpose(0, 3, 1, 2))
+
+
+def test_npz_with_labels_under_another_name_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", x=IMAGES, labels=LABELS)
+    assert refusal("npz:d.npz", tmp_path).message == (
+        f"{tmp_path}/d.npz: no array x_train and no y_train; it holds labels, x"
+    )
+
+
 def test_npz_refuses_an_absent_file(tmp_path: Path) -> None:
     assert refusal("npz:d.npz", tmp_path).message == f"{tmp_path}/d.npz: no such file"
 

@@ -17,8 +17,10 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.group import Group, Reason
 from edgeprune.core.plan import Plan
 from edgeprune.core.report import (
+    ClassDrop,
     Compensation,
     Deviation,
+    Drop,
     Judgement,
     Latencies,
     Latency,
@@ -144,6 +146,29 @@ def test_half_a_point_may_be_lost_and_more_is_a_warning() -> None:
     assert report(found(top1=(91.0, 90.25))).warnings == (
         "model.int8.onnx loses 0.75 points against float32",
     )
+
+
+def test_a_class_that_loses_more_than_chance_explains_is_a_warning() -> None:
+    lost, kept = (
+        Drop(both_right=50, lost=12, gained=0, both_wrong=0),
+        Drop(both_right=60, lost=2, gained=0, both_wrong=0),
+    )
+    classes = (
+        ClassDrop(name="cat", drop=lost, p_value=0.001),
+        ClassDrop(name="dog", drop=kept, p_value=0.5),
+    )
+    told = Qualities(original=quality(92.0), shrunk=quality(91.0), drop=lost, classes=classes, worst="cat")
+    judgement = found().judgement.model_copy(update={"quality": told})
+    assert report(found(judgement=judgement)).warnings == (
+        "class cat loses 19.35 points, more than chance explains (p = 0.001 after Holm)",
+    )
+
+
+def test_the_drop_of_every_file_is_in_the_report() -> None:
+    drop = Drop(both_right=180, lost=5, gained=3, both_wrong=12)
+    verdicts = tuple(verdict(file, 91.0).model_copy(update={"drop": drop}) for file in FILES)
+    judgement = found().judgement.model_copy(update={"verdicts": verdicts})
+    assert [one.drop for one in report(found(judgement=judgement)).artifacts] == [drop, drop]
 
 
 def test_what_could_not_be_made_refitted_or_cut_is_a_warning() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import get_args
 
@@ -10,17 +11,18 @@ import pytest
 import torch
 from scipy.stats import f_oneway
 from statsmodels.stats.multitest import multipletests
-from tiny import CLASSES, a_split, tiny, tiny_coupling
+from tiny import CLASSES, a_split, tiny, tiny_coupling, unlabelled
 from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import IMAGE, SITUATIONS, Net
 
-from edgeprune.core.errors import PluginError, RequestError
+from edgeprune.core.errors import ModelError, PluginError, RequestError
 from edgeprune.core.group import Group
 from edgeprune.core.protocols import Evidence, Need
-from edgeprune.core.registry import build_from, names
+from edgeprune.core.registry import build, build_from, names
+from edgeprune.core.sample_size import required_images
 from edgeprune.core.samples import Samples, Split
-from edgeprune.core.screening import Screening
+from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.stages.screen import screen
@@ -48,11 +50,6 @@ def screened(
         selection=selection,
         also=also,
     )
-
-
-def unlabelled(images: int) -> Split:
-    known = a_split(images)
-    return Split(Samples(images, known.samples.read, None, "unlabelled"), known.indices, known.preprocess)
 
 
 def everything(split: Split) -> tuple[Tensor, np.ndarray]:
@@ -173,14 +170,14 @@ def test_a_criterion_that_needs_data_says_so_without(criterion: str) -> None:
 @pytest.mark.parametrize("criterion", ["screening", "f", "welch"])
 def test_a_criterion_that_compares_classes_says_so_without_labels(criterion: str) -> None:
     with pytest.raises(RequestError) as caught:
-        screened(criterion, data=unlabelled(20))
+        screened(criterion, data=unlabelled(a_split(20)))
     assert caught.value.message == f"criterion '{criterion}' compares classes, but the images have no labels"
     assert caught.value.hint == "choose one that needs none: refit, taylor, wanda, l2"
 
 
 @pytest.mark.parametrize("criterion", ["refit", "taylor", "wanda", "l2"])
 def test_the_others_screen_images_without_labels(criterion: str) -> None:
-    for one in screened(criterion, data=unlabelled(40)).groups.values():
+    for one in screened(criterion, data=unlabelled(a_split(40))).groups.values():
         assert one.f_statistic is None
         assert one.harm[-1] > 0
 
@@ -262,3 +259,98 @@ def test_groups_that_no_plain_layer_reads_are_ranked_too(situation: str) -> None
     # Dimensions of query and key are read by each other only: no harm can be told.
     assert {group.id for group in coupling.free()} - set(result.groups) <= {"query/width"}
     assert {group.id for group in coupling.free() if group.of_role("consumer")} <= set(result.groups)
+
+
+# Classes, effects, stability
+
+
+def labelled(
+    name: str = "stem.0", images: int = IMAGES, also: tuple[Need, ...] = ("moments", "gram")
+) -> GroupScreening:
+    ranking = build("criteria", "screening", {"alpha": 0.3})
+    found = screen(tiny_coupling(), a_split(images), ranking, name="screening", also=also)
+    return found.groups[name]
+
+
+def test_a_unit_serves_the_class_with_its_largest_contrast() -> None:
+    one, (inputs, labels) = labelled("body.0"), everything(a_split(IMAGES))
+    net = SITUATIONS["residual_add"].build()
+    assert isinstance(net, Net)
+    values = net.body(net.stem(inputs)).mean((2, 3)).detach().double().numpy()
+    within = sum(((values[labels == each] - values[labels == each].mean(0)) ** 2).sum(0) for each in range(4))
+    deviation = np.sqrt(within / (IMAGES - 4))
+    contrasts = np.stack(
+        [(values[labels == each].mean(0) - values[labels != each].mean(0)) / deviation for each in range(4)]
+    )
+    assert one.classes is not None
+    assert list(one.classes.serves) == contrasts.argmax(0).tolist()
+    np.testing.assert_allclose(one.classes.contrast, contrasts.max(0), rtol=1e-3)
+    lowest = list(one.order[:6])
+    share = (contrasts[:, lowest] ** 2).sum(1) / (contrasts**2).sum(1)
+    np.testing.assert_allclose(one.classes.lost, share, rtol=1e-3)
+
+
+def test_effects_and_the_images_they_need() -> None:
+    one = labelled()
+    assert one.omega_squared is not None
+    assert one.welch_f is not None
+    assert one.required_images == required_images(float(np.median(one.omega_squared)), 4)
+    assert len(one.welch_f) == len(one.omega_squared) == 16
+    assert np.corrcoef(one.welch_f, one.f_statistic)[0, 1] > 0.8
+
+
+def test_a_ranking_is_steadier_with_more_images() -> None:
+    few, many = labelled(images=24).stability, labelled(images=400).stability
+    assert few is not None
+    assert many is not None
+    assert few.images.mean < many.images.mean
+    for one in (few, many):
+        assert one.images.interval[0] <= one.images.mean <= one.images.interval[1] <= 1
+        assert one.classes is not None
+        assert sum(one.lowest_half) == pytest.approx(8)
+
+
+def test_without_second_moments_the_class_statistics_are_the_same() -> None:
+    bare, whole = labelled(also=("moments",)), labelled()
+    assert bare.model_copy(update={"harm": whole.harm}) == whole
+    assert bare.harm != whole.harm
+
+
+@pytest.mark.parametrize("criterion", ["refit", "l2", "random"])
+def test_images_without_labels_rank_units_and_tell_nothing_of_classes(criterion: str) -> None:
+    found = screened(criterion, data=unlabelled(a_split(60)))
+    assert (found.images, found.classes) == (60, 0)
+    for one in found.groups.values():
+        assert (one.f_statistic, one.significant, one.stability, one.classes) == (None, None, None, None)
+        assert len(one.order) == len(one.scores)
+
+
+def test_a_class_with_one_image_and_a_unit_that_never_fires_are_screened_like_the_rest() -> None:
+    program = tiny()
+    with torch.no_grad():
+        dict(program.module.named_parameters())["body.1.weight"][3] = 0
+        dict(program.module.named_parameters())["body.1.bias"][3] = -1
+    real = a_split(60)
+    labels = np.where(np.arange(60) == 0, 3, real.samples.labels % 3)
+    data = Split(Samples(60, real.samples.read, labels, "one of class 3"), real.indices, real.preprocess)
+    one = screened("screening", couple(program), data).groups["body.0"]
+    assert one.f_statistic is not None
+    assert one.p_value is not None
+    assert one.omega_squared is not None
+    assert one.classes is not None
+    assert (one.f_statistic[3], one.p_value[3], one.omega_squared[3], one.classes.contrast[3]) == (0, 1, 0, 0)
+    assert np.isfinite([*one.f_statistic, *one.welch_f, *one.classes.lost]).all()
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_activations_that_are_not_finite_are_refused_with_their_layer(labels: bool) -> None:
+    program = tiny()
+    with torch.no_grad():
+        dict(program.module.named_parameters())["body.1.bias"][3] = torch.nan
+    data = a_split(20) if labels else unlabelled(a_split(20))
+    with pytest.raises(ModelError) as caught:
+        screened("screening" if labels else "l2", couple(program), data)
+    assert re.fullmatch(
+        r"batch_norm \(body\.1, zoo\.py:\d+\) answers with NaN or infinity", caught.value.message
+    )
+    assert caught.value.hint == "look for weights that are not finite, or for a division by zero in that line"

@@ -9,13 +9,13 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
+from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized, unlabelled
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.progress import Silent
 from edgeprune.core.report import Verdict
-from edgeprune.stages.verify import judge, quality_of, verify
+from edgeprune.stages.verify import compare_answers, drop_of, judge, quality_of, verify
 
 
 def spoiled(folder: Path, value: float) -> Artifact:
@@ -111,3 +111,82 @@ def test_the_program_runs_without_gradients() -> None:
     _, answers = judge(tiny_coupling().program, a_split(4), Silent(), "network")
     expected = tiny_coupling().program.run(torch.from_numpy(next(a_split(4).batches(4))[0]))
     np.testing.assert_array_equal(answers, expected.numpy())
+
+
+# Claims about the cut
+
+
+def answering(*labels: int) -> np.ndarray:
+    """Outputs of which each row's largest is at one of these places."""
+    return np.eye(3, dtype=np.float32)[list(labels)]
+
+
+LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+BEFORE, AFTER = answering(0, 0, 1, 1, 1, 1, 2, 0), answering(0, 1, 1, 1, 0, 2, 2, 2)
+
+
+def test_a_drop_counts_what_was_lost_and_gained_image_by_image() -> None:
+    drop = drop_of(BEFORE, AFTER, LABELS)
+    assert (drop.both_right, drop.lost, drop.gained, drop.both_wrong) == (3, 3, 1, 1)
+    assert (drop.before, drop.after, drop.points) == (75.0, 50.0, 25.0)
+
+
+def test_every_class_has_its_drop_and_the_worst_one_is_named() -> None:
+    found = compare_answers(BEFORE, AFTER, LABELS, ("cat", "dog", "ship"))
+    assert [(one.name, one.drop.before, one.drop.after) for one in found.classes] == [
+        ("cat", 66.6667, 33.3333),
+        ("dog", 100.0, 33.3333),
+        ("ship", 50.0, 100.0),
+    ]
+    assert found.worst == "dog"
+    assert (found.original, found.shrunk) == (quality_of(BEFORE, LABELS), quality_of(AFTER, LABELS))
+    assert found.drop == drop_of(BEFORE, AFTER, LABELS)
+    for name in ("both_right", "lost", "gained", "both_wrong"):
+        assert sum(getattr(one.drop, name) for one in found.classes) == getattr(found.drop, name)
+
+
+def test_p_values_of_classes_are_corrected_for_their_number() -> None:
+    labels = np.repeat([0, 1, 2], 40)
+    before = answering(*labels)
+    after = answering(*np.where(np.arange(120) < 12, 1, labels))
+    found = compare_answers(before, after, labels)
+    first, *others = found.classes
+    assert first.drop.p_value == pytest.approx(2 / 2**12, rel=1e-5)
+    assert first.p_value == pytest.approx(3 * first.drop.p_value, rel=1e-4)
+    assert [one.p_value for one in others] == [1, 1]
+    assert [one.name for one in found.classes] == ["0", "1", "2"]
+
+
+def test_where_no_class_loses_none_is_the_worst() -> None:
+    found = compare_answers(BEFORE, BEFORE, LABELS)
+    assert (found.worst, found.drop.points if found.drop else None) == ("", 0)
+
+
+def test_classes_that_the_test_images_lack_are_left_out() -> None:
+    found = compare_answers(BEFORE[:6], AFTER[:6], LABELS[:6], ("cat", "dog", "ship"))
+    assert [one.name for one in found.classes] == ["cat", "dog"]
+
+
+def test_without_labels_the_agreement_is_told_and_no_accuracy() -> None:
+    found = compare_answers(BEFORE, AFTER, None)
+    assert (found.original, found.shrunk, found.drop, found.classes) == (None, None, None, ())
+    assert found.agreement == 50
+    assert found.note == (
+        "no labels: no accuracy is claimed; the shrunk network answers like the original on "
+        "50.00 % of 8 test images"
+    )
+    bare = unlabelled(a_split(20, seed=2))
+    quality, _ = judge(tiny_coupling().program, bare, Silent(), "network")
+    (verdict,) = verify(tiny_coupling().program, tiny_floats()[:1], tiny_folder(), ELSEWHERE, bare)
+    assert (quality, verdict.quality, verdict.drop, verdict.agreement) == (None, None, None, 100)
+
+
+def test_every_file_is_held_against_the_original_too() -> None:
+    test = a_split(150, seed=2)
+    original = np.random.default_rng(0).standard_normal((150, 10)).astype(np.float32)
+    (verdict,) = verify(
+        *(tiny_coupling().program, tiny_floats()[:1], tiny_folder(), ELSEWHERE, test), original=original
+    )
+    _, answers = judge(tiny_coupling().program, test, Silent(), "network")
+    assert test.labels is not None
+    assert verdict.drop == drop_of(original, answers, test.labels)

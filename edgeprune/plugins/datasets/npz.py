@@ -4,7 +4,8 @@
 
 The archive holds `x_train` and `y_train`, as a rule with `x_test` and `y_test`, or just `x` and `y`.
 Inputs are integers or floats, (n, height, width, channels), (n, channels, height, width),
-(n, height, width) or (n, features); labels are class indices.
+(n, height, width) or (n, features); labels are class indices. Without any array of labels, the images
+serve for everything but accuracy and class statistics.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from edgeprune.core.dataset import array_samples
 from edgeprune.core.errors import DataError
 from edgeprune.core.samples import Pools, Samples
 
+_BARE = {"x", "x_train", "x_test"}
+"""What an archive without labels holds; any other array may be labels under another name."""
+
 
 @dataclass(frozen=True)
 class Npz:
@@ -34,13 +38,14 @@ class Npz:
         self._check_file()
         with np.load(self.file, allow_pickle=False) as archive:
             present = set(archive.files)
-            if {"x", "y"} <= present and "x_train" not in present:
-                return Pools(train=self._samples(archive, "x", "y"))
-            self._check_keys(present)
-            train = self._samples(archive, "x_train", "y_train")
+            labelled = not present <= _BARE
+            if "x" in present and "x_train" not in present and ("y" in present or not labelled):
+                return Pools(train=self._samples(archive, "x", labelled))
+            self._check_keys(present, labelled)
+            train = self._samples(archive, "x_train", labelled)
             if "x_test" not in present:
                 return Pools(train)
-            return Pools(train, test=self._samples(archive, "x_test", "y_test"))
+            return Pools(train, test=self._samples(archive, "x_test", labelled))
 
     def _check_file(self) -> None:
         if not self.file.exists():
@@ -51,10 +56,9 @@ class Npz:
                 hint="write one with numpy.savez_compressed(file, x_train=..., y_train=..., ...)",
             )
 
-    def _check_keys(self, present: set[str]) -> None:
-        wanted = {"x_train", "y_train"}
-        if present & {"x_test", "y_test"}:
-            wanted |= {"x_test", "y_test"}
+    def _check_keys(self, present: set[str], labelled: bool) -> None:
+        parts = ["train", "test"] if present & {"x_test", "y_test"} else ["train"]
+        wanted = {f"{axis}_{part}" for part in parts for axis in ("xy" if labelled else "x")}
         missing = sorted(wanted - present)
         if missing:
             raise DataError(
@@ -63,10 +67,9 @@ class Npz:
                 hint="the names are x_train, y_train, x_test, y_test, or x and y",
             )
 
-    def _samples(self, archive: NpzFile, inputs: str, labels: str) -> Samples:
-        return array_samples(
-            self._array(archive, inputs), self._array(archive, labels), name=f"{self.file} ({inputs})"
-        )
+    def _samples(self, archive: NpzFile, inputs: str, labelled: bool) -> Samples:
+        labels = self._array(archive, inputs.replace("x", "y")) if labelled else None
+        return array_samples(self._array(archive, inputs), labels, name=f"{self.file} ({inputs})")
 
     def _array(self, archive: NpzFile, key: str) -> NDArray[np.generic]:
         try:

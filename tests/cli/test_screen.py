@@ -1,0 +1,127 @@
+"""`edgeprune screen`: what the images say about every group, and which classes its units serve."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from command import Here
+
+from cli.conftest import DIGITS
+from edgeprune.core.screening import Screening
+
+NETWORK = """\
+from torch import nn
+
+
+def net():
+    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    return nn.Sequential(*layers)
+"""
+HEADER = "group           units  differ  median F  explained  images  stable             over classes"
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What names a network with random weights; labelled.npz and bare.npz lie beside it."""
+    torch.manual_seed(0)
+    (tmp_path / "net.py").write_text(NETWORK)
+    images = np.random.default_rng(0).normal(size=(60, 1, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "labelled.npz", x=images, y=np.arange(60) % 3)
+    np.savez(tmp_path / "bare.npz", x=images)
+    monkeypatch.chdir(tmp_path)
+    return ["--arch", "net.py:net", "--quiet"]
+
+
+def document(here: Here, *options: str) -> Screening:
+    answer = here("screen", *options, "--json")
+    assert (answer.code, answer.err) == (0, "")
+    return Screening.model_validate_json(answer.out)
+
+
+def test_a_trained_network_is_screened_group_by_group_and_class_by_class(here: Here) -> None:
+    answer = here("screen", DIGITS, "--images", "200", "--by-class")
+    lines = answer.text.splitlines()
+    assert answer.code == 0
+    assert " ".join(lines[0].split()) == " ".join(HEADER.split())
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["stem.0", "32", "32"],
+        ["fine.first.0", "32", "32"],
+    ]
+    assert lines[8].startswith("200 images of 10 classes, ranked by screening; differ: ")
+    assert lines[11].split()[:4] == ["class", "units", "lost", "with"]
+    assert sorted(line.split()[0] for line in lines[12:22]) == list("0123456789")
+    assert "(d = " in lines[12]
+    worst = lines[12].split()[0]
+    assert lines[22].startswith(f"with the lower half of every group, {worst} would lose most: ")
+
+
+def test_the_document_fits_its_schema_and_is_written_where_it_is_asked_for(
+    here: Here, desk: list[str]
+) -> None:
+    found = document(here, *desk, "--data", "npz:labelled.npz", "--out", "found.json")
+    assert Screening.load("found.json") == found
+    assert (found.criterion, found.images, found.classes) == ("screening", 36, 3)
+    schema = Screening.model_json_schema(mode="serialization")
+    jsonschema.Draft202012Validator(schema).validate(json.loads(Path("found.json").read_text()))
+
+
+def test_without_labels_harm_is_shown_and_no_classes(here: Here, desk: list[str]) -> None:
+    found = document(here, *desk, "--data", "npz:bare.npz")
+    assert (found.criterion, found.classes) == ("refit", 0)
+    lines = here("screen", *desk[:2], "--data", "npz:bare.npz").text.splitlines()
+    assert lines[0].split() == "group units harm of a quarter of half of three quarters".split()
+    assert lines[2] == "36 images without labels, ranked by refit: no class statistics"
+
+
+def test_without_data_weights_alone_rank_the_units(here: Here, desk: list[str]) -> None:
+    answer = here("screen", *desk[:2], "--input", "1x6x6")
+    assert answer.code == 0
+    assert answer.text.splitlines()[2] == "no images: ranked by l2, by weights alone"
+
+
+@pytest.mark.parametrize("criterion", ["refit", "l1", "random"])
+def test_any_criterion_may_rank_them(here: Here, desk: list[str], criterion: str) -> None:
+    found = document(here, *desk, "--data", "npz:labelled.npz", "--criterion", criterion)
+    assert found.criterion == criterion
+    assert all(one.classes is not None for one in found.groups.values())
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        (
+            "--data npz:bare.npz --by-class --out gone.json",
+            "--by-class needs labelled images",
+            "give --data with labels",
+        ),
+        ("--input 1x6x6 --by-class", "--by-class needs labelled images", "give --data with labels"),
+        ("--input 1x6x6 --images 5", "--images needs images", "give --data"),
+        (
+            "--input 1x6x6 --criterion refit",
+            "criterion 'refit' needs images",
+            "give --data, or choose a data-free criterion: l2, l1, group-l2, bn-scale, fpgm, lamp, random",
+        ),
+        (
+            "--data npz:bare.npz --out no/such/folder.json",
+            "no/such/folder.json cannot be written",
+            "name a file in a folder that exists",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    here: Here, desk: list[str], options: str, message: str, hint: str
+) -> None:
+    answer = here("screen", *desk, *options.split())
+    assert (answer.code, answer.refusal) == (2, (message, hint))
+    assert not Path("gone.json").exists()
+
+
+def test_more_images_than_there_are_is_refused(here: Here, desk: list[str]) -> None:
+    answer = here("screen", *desk, "--data", "npz:bare.npz", "--images", "61")
+    assert answer.code == 2
+    assert answer.refusal[0].endswith("bare.npz (x): 60 images, but 61 are asked for")
