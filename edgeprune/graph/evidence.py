@@ -23,6 +23,18 @@ from edgeprune.graph.replay import observe
 
 # Rows per layer and batch: enough that the moments are set by the images, not by their positions.
 _ROWS = 3_200
+_BETWEEN_BATCHES = 1_000_003
+"""Between the seeds of two batches: a prime above any seed people choose, so that they do not meet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """What some of the batches showed, to be merged with what the others did."""
+
+    moments: dict[str, ClassMoments]
+    grams: dict[str, Gram]
+    spreads: dict[str, Spread]
+    """By the name of the node."""
 
 
 @dataclass(eq=False)
@@ -57,8 +69,10 @@ class GroupEvidence:
         self._sources = self._sources_of_groups()
         self._random = torch.Generator().manual_seed(self.seed)
 
-    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
-        """Run one batch and add what it shows."""
+    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None, place: int = 0) -> None:
+        """Run one batch and add what it shows; `place` is its number among all batches."""
+        # By the batch, so that it shows the same whichever process looks at it.
+        self._random.manual_seed(self.seed + _BETWEEN_BATCHES * place)
 
         def visit(node: Node, value: Tensor) -> None:
             if node in self._receivers:
@@ -72,6 +86,24 @@ class GroupEvidence:
 
         watched = {*self._receivers, *self._by_source, *self._sources}
         observe(self.coupling.program, inputs, watched, visit)
+
+    def shard(self) -> Shard:
+        """What the batches so far have shown."""
+        spreads = {node.name: spread for node, spread in self._spreads.items()}
+        return Shard(self._moments, self._grams, spreads)
+
+    def merge(self, shards: Sequence[Shard]) -> None:
+        """Hold what all shards have shown together, in place of what was added here."""
+        nodes = {node.name: node for node in self._receivers}
+        self._moments, self._grams, self._spreads = {}, {}, {}
+        for shard in shards:
+            for key, moments in shard.moments.items():
+                before = self._moments.get(key)
+                self._moments[key] = moments if before is None else before.merge(moments)
+            for weight, gram in shard.grams.items():
+                self._grams.setdefault(weight, Gram()).merge(gram)
+            for name, spread in shard.spreads.items():
+                self._spreads.setdefault(nodes[name], Spread()).merge(spread)
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights."""

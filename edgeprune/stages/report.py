@@ -19,6 +19,7 @@ from edgeprune.core.report import (
     Compensation,
     Costs,
     DeliveredArtifact,
+    Finetuning,
     ImageCounts,
     Judgement,
     Latencies,
@@ -51,6 +52,7 @@ class Findings:
     plan: Plan
     proof: Proof
     compensation: Compensation | None
+    finetuning: Finetuning | None
     splits: Splits | None
     artifacts: Sequence[Artifact]
     baselines: Sequence[Artifact]
@@ -91,6 +93,7 @@ def report(found: Findings) -> Report:
         locked={group.id: str(group.locked) for group in found.groups if group.locked},
         proof=found.proof,
         compensation=found.compensation,
+        finetuning=found.finetuning,
         quality=found.judgement.quality,
         artifacts=delivered,
         baseline=baselines,
@@ -141,6 +144,8 @@ def _warnings(
         lines.append("the refit did not help on the selection images and was not kept")
     if compensation is not None and found.splits and compensation.images < len(found.splits.calibration):
         lines.append(f"the refit used {compensation.images} images, all that fit in memory")
+    if found.finetuning is not None and found.finetuning.kept == "start":
+        lines.append("training did not help on the selection images and was not kept")
     originals = {one.format: one for one in baselines}
     floats = {one.format: one for one in delivered if one.precision == "fp32"}
     for format, one in floats.items():

@@ -14,6 +14,7 @@ from edgeprune.core.samples import Split
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
+from edgeprune.graph.processes import ALONE, Processes
 
 _BATCH = 100
 _FDR = 0.05
@@ -27,6 +28,7 @@ def screen(
     name: str,
     classes: int = 0,
     seed: int = 0,
+    team: Processes = ALONE,
     progress: Progress | None = None,
 ) -> Screening:
     """Rank the units of every free group.
@@ -35,6 +37,8 @@ def screen(
     ----------
     classes : int
         Number of classes; 0 for as many as the labels show.
+    team : Processes
+        Batches and groups are shared out between them; all get the same result.
 
     Raises
     ------
@@ -54,15 +58,30 @@ def screen(
     progress.start("screen", batches + len(groups))
     evidence = GroupEvidence(coupling, groups, classes, seed)
     if calibration is not None:
-        for inputs, labels in calibration.batches(_BATCH):
-            evidence.add(torch.from_numpy(inputs), labels)
-            progress.advance()
+        _gather(evidence, calibration, team, progress)
     found = {}
-    for group in groups:
+    for group in groups[team.rank :: team.count]:
         found[group.id] = _screen_group(group, criterion, evidence)
-        progress.advance()
+        progress.advance(team.count)
+    everything = {key: one for part in team.gathered(found) for key, one in part.items()}
     progress.finish()
-    return Screening(criterion=name, images=0 if calibration is None else len(calibration), groups=found)
+    return Screening(
+        criterion=name,
+        images=0 if calibration is None else len(calibration),
+        groups={group.id: everything[group.id] for group in groups},
+    )
+
+
+def _gather(evidence: GroupEvidence, calibration: Split, team: Processes, progress: Progress) -> None:
+    """Every process looks at its share of the batches, then all hold what all have seen."""
+    images = np.arange(len(calibration))
+    batches = [*enumerate(np.split(images, images[_BATCH::_BATCH]))]
+    for place, batch in batches[team.rank :: team.count]:
+        inputs, labels = next(calibration.at(batch).batches(_BATCH))
+        evidence.add(torch.from_numpy(inputs), labels, place)
+        progress.advance(team.count)
+    if team.count > 1:
+        evidence.merge(team.gathered(evidence.shard()))
 
 
 def _measurable(coupling: Coupling) -> list[Group]:

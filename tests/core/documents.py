@@ -21,6 +21,7 @@ from edgeprune.core.report import (
     DeliveredArtifact,
     Deviation,
     Device,
+    Finetuning,
     ImageCounts,
     Latency,
     Proof,
@@ -28,6 +29,7 @@ from edgeprune.core.report import (
     Quality,
     Report,
 )
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.target import Channels, Fact, Host, Target
@@ -72,6 +74,7 @@ REQUEST = Request(
     criterion="l2",
     images=Images(calibration=10, selection=5, test=20),
     epochs=1,
+    recovery=Recovery(learning_rate=0.01, augment="flip", command="train {model} {out}"),
     formats=("onnx",),
     seed=3,
     trust_pickle=True,
@@ -175,6 +178,18 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
         compensation=Compensation(
             images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True
         ),
+        finetuning=Finetuning(
+            epochs=1,
+            images=100,
+            labelled=True,
+            batch=128,
+            learning_rate=0.01,
+            augment="flip",
+            processes=2,
+            precision="float32",
+            losses={"start": 0.5, "last": 0.25, "averaged": None},
+            kept="last",
+        ),
         quality=Qualities(original=QUALITY, shrunk=QUALITY, note=""),
         artifacts=artifacts or (delivered(here=measured()),),
         baseline=(Baseline(**an_artifact().model_dump(), latency=measured(), latency_here=None),),
@@ -187,7 +202,7 @@ EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
     a_report(),
-    Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog")),
+    Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),
     PLAN,
     Application(
         model="net",
