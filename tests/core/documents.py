@@ -14,6 +14,7 @@ from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
 from edgeprune.core.profiling import ProfiledFile, Profiling
 from edgeprune.core.recipe import Preprocess, Recipe
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import (
     Baseline,
     Compensation,
@@ -29,7 +30,6 @@ from edgeprune.core.report import (
     Quality,
     Report,
 )
-from edgeprune.core.recovery import Recovery
 from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.target import Channels, Fact, Host, Target
