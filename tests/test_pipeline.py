@@ -40,7 +40,7 @@ import sys
 import torch
 
 program = torch.export.load(sys.argv[1])
-program.state_dict["head.bias"] += 1
+program.state_dict["head.bias"].data += 1
 torch.export.save(program, sys.argv[2])
 """
 # As the progress names them; the last three before `profile` are one stage of the journal.

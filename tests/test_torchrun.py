@@ -39,7 +39,7 @@ def torchrun(*options: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two processes' run folder; what they wrote to the standard streams lies in `out` and `err` beside it."""
+    """Two processes' run folder; what they printed lies beside it."""
     run = tmp_path_factory.mktemp("together") / "run"
     done = torchrun("--format", "onnx", "--epochs", "1", "--augment", "shift", "--json", "--out", run)
     assert done.returncode == 0, done.stderr

@@ -26,15 +26,15 @@ SCRIPTS = {
     "archive.py": HEAD
     + """\
 program = torch.export.load(given)
-program.state_dict['head.bias'] += 1
+program.state_dict['head.bias'].data += 1
 torch.export.save(program, out)
 """,
     "nothing.py": "",
     "fails.py": "import sys\nprint('one\\ntwo\\nthree\\nfour\\nfive\\nsix')\nsys.exit(3)\n",
     "silent.py": "import sys\nsys.exit(4)\n",
-    "narrow.py": STATE + "state['head.bias'] = state['head.bias'][1:]\ntorch.save(state, out)\n",
+    "narrow.py": STATE + "state['stem.1.bias'] = state['stem.1.bias'][1:]\ntorch.save(state, out)\n",
     "nan.py": STATE + "state['head.bias'][0] = torch.nan\ntorch.save(state, out)\n",
-    "pickle.py": HEAD + "torch.save(torch.nn.Linear(2, 2), out)\n",
+    "pickled.py": HEAD + "torch.save(torch.nn.Linear(2, 2), out)\n",
     "text.py": HEAD + "open(out, 'w').write('done')\n",
 }
 
@@ -79,14 +79,14 @@ REFUSED = {
     ),
     "narrow.py": (
         "{run}/trained.pt2 does not fit the shrunk network: 1 of another shape "
-        "(head.bias: 3 in the file, 4 in the architecture)",
+        "(stem.1.bias: 15 in the file, 16 in the architecture)",
         "write what it reads: the same names and shapes, as a state dict or with torch.export.save",
     ),
     "nan.py": (
         "{run}/trained.pt2: 'head.bias' has numbers that are not finite",
         "training diverged: lower its rate",
     ),
-    "pickle.py": (
+    "pickled.py": (
         "{run}/trained.pt2: refused: a pickle, and loading it would run torch.nn.modules.linear.Linear",
         "save a state dict with torch.save(model.state_dict(), ...), "
         "or use --trust-pickle if you trust the file",
