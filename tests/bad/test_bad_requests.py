@@ -32,7 +32,7 @@ REFUSED = {
         "give --data, or choose a data-free criterion: l2, l1, random",
     ),
     "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
-    "--epochs 1 --train-command t{model}{out}": (
+    "--epochs 1 --data npz:d.npz --train-command t{model}{out}": (
         "--epochs and --train-command train twice",
         "your command decides how long it trains",
     ),

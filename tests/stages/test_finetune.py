@@ -121,7 +121,8 @@ def test_without_labels_it_learns_from_the_originals_answers() -> None:
 def test_every_parameter_and_statistic_moves_and_the_original_does_not() -> None:
     original, program = narrowed()
     old, fixed = weights(program), weights(original)
-    done = weights(finetune(original, program, a_split(256), a_split(100, seed=5), Course(1))[0])
+    course = Course(2, learning_rate=0.03, augment="flip")
+    done = weights(finetune(original, program, a_split(256), a_split(100, seed=5), course)[0])
     assert [name for name, value in old.items() if np.array_equal(value, done[name])] == []
     assert {"stem.1.running_mean", "stem.1.running_var"} <= old.keys()
     assert all(np.array_equal(value, fixed[name]) for name, value in weights(original).items())
@@ -137,10 +138,11 @@ def test_afterwards_the_network_is_in_evaluation_mode() -> None:
 
 
 def test_the_seed_decides_order_and_augmentation() -> None:
-    first, again, other = (trained(a_split(256), seed=seed, augment="flip")[0] for seed in (3, 3, 4))
+    images, course = a_split(256), {"epochs": 2, "learning_rate": 0.03}
+    first, again, other = (trained(images, seed=seed, augment="flip", **course)[0] for seed in (3, 3, 4))
     assert same(first, again)
     assert not same(first, other)
-    assert not same(first, trained(a_split(256), seed=3)[0])
+    assert not same(first, trained(images, seed=3, **course)[0])
 
 
 def test_the_document_says_what_was_done_and_which_weights_are_the_best() -> None:
@@ -173,21 +175,32 @@ def test_training_that_does_not_help_is_not_kept() -> None:
 
 @pytest.mark.parametrize("stop", [3, 5, 7])
 def test_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
-    whole, _ = trained(a_split(256), epochs=4, augment="flip")
+    whole, _ = trained(a_split(256), epochs=4, learning_rate=0.03, augment="flip")
     checkpoint = tmp_path / "checkpoint.pt"
     with pytest.raises(KeyboardInterrupt):
-        trained(a_split(256), epochs=4, augment="flip", checkpoint=checkpoint, progress=Stopped(stop))
+        trained(
+            a_split(256),
+            epochs=4,
+            learning_rate=0.03,
+            augment="flip",
+            checkpoint=checkpoint,
+            progress=Stopped(stop),
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
-    done, document = trained(a_split(256), epochs=4, augment="flip", checkpoint=checkpoint)
-    assert document.epochs == 4
+    done, document = trained(
+        a_split(256), epochs=4, learning_rate=0.03, augment="flip", checkpoint=checkpoint
+    )
+    assert document.kept != "start"
     assert same(done, whole)
 
 
 def test_another_course_starts_again(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
-    trained(a_split(256), epochs=2, checkpoint=checkpoint)
-    done, _ = trained(a_split(256), epochs=2, seed=7, checkpoint=checkpoint)
-    assert same(done, trained(a_split(256), epochs=2, seed=7)[0])
+    course = {"epochs": 2, "learning_rate": 0.03, "augment": "flip"}
+    trained(a_split(256), checkpoint=checkpoint, **course)
+    done, document = trained(a_split(256), seed=7, checkpoint=checkpoint, **course)
+    assert document.kept != "start"
+    assert same(done, trained(a_split(256), seed=7, **course)[0])
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
