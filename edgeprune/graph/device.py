@@ -21,7 +21,7 @@ def training_device() -> torch.device:
 def has_bfloat16(device: torch.device) -> bool:
     """Whether a device multiplies bfloat16 faster than float32.
 
-    ResNet-20 on one core with AVX-512 BF16, batch 128: a training step of 0.59 s against 1.24 s; a whole epoch
+    ResNet-20 on one core with AVX-512 BF16, batch 128: a training step of 0.59 s against 1.24 s; an epoch
     of fine-tuning, the original's answers included, 3.0 against 6.9 CPU seconds for 1,000 images.
     """
     if device.type == "cuda":
