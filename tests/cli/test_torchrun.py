@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cli.conftest import DIGITS, Finished
 from command import ENVIRONMENT, ROOT
 
+from cli.conftest import DIGITS, Finished
 from edgeprune.core.plan import Plan
 from edgeprune.core.screening import Screening
 
@@ -55,7 +55,8 @@ def test_two_processes_find_the_same_statistics(finished: Finished, folder: Path
         assert two.groups[name].order == group.order
         for field in ("scores", "harm", "f_statistic", "p_value"):
             expected, found = getattr(group, field), getattr(two.groups[name], field)
-            assert np.allclose(found, expected, rtol=1e-5, atol=1e-12), (name, field)
+            # Small harms are differences of large moments: rounding shows against the curve's end.
+            assert np.allclose(found, expected, rtol=0, atol=1e-6 * max(expected)), (name, field)
 
 
 def test_two_processes_make_the_same_plan(finished: Finished, folder: Path) -> None:
