@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -13,9 +14,10 @@ from tiny import ELSEWHERE
 from zoo import SITUATIONS
 
 import edgeprune
-from edgeprune.core.errors import DataError, StorageError
+from edgeprune.core.errors import DataError, RequestError, StorageError
 from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Qualities, Report
 from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program
@@ -39,6 +41,14 @@ def patterns():
 def bare():
     images, _ = patterns()
     return Pools(Samples(len(images), lambda chosen: images[list(chosen)], None, "bare"))
+"""
+TRAIN = """\
+import sys
+import torch
+
+program = torch.export.load(sys.argv[1])
+program.state_dict["head.bias"].data += 1
+torch.export.save(program, sys.argv[2])
 """
 # As the progress names them; the last three before `profile` are one stage of the journal.
 STEPS = [
@@ -67,6 +77,19 @@ class Heard(Silent):
         self.started.append(stage)
         if stage == self.stop:
             raise KeyboardInterrupt
+
+
+@dataclass
+class Steps(Heard):
+    """Stops the run after so many steps of training, too."""
+
+    left: int = -1
+
+    def advance(self, steps: int = 1) -> None:
+        if self.started[-1] == "finetune":
+            self.left -= steps
+            if self.left == 0:
+                raise KeyboardInterrupt
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -290,3 +313,30 @@ def test_a_normed_stream_stays_whole_unless_its_norm_is_allowed(desk: Path) -> N
             budget=Budget(speedup=6),
             **options,  # type: ignore[arg-type]
         )
+
+
+def test_training_that_was_interrupted_goes_on_to_the_same_weights(desk: Path) -> None:
+    options: dict[str, object] = {"epochs": 3, "recovery": Recovery(learning_rate=0.02, augment="flip")}
+    for out, stop in (("at-once", -1), ("in-parts", 3), ("in-parts", -1)):
+        with pytest.raises(KeyboardInterrupt):
+            compress(desk, out, progress=Steps("export the original", left=stop), **options)
+    assert_same_network(shrunk(desk / "at-once"), shrunk(desk / "in-parts"))
+
+
+def test_a_command_of_ones_own_trains_in_place_of_the_loop(desk: Path, whole: Report) -> None:
+    (desk / "train.py").write_text(TRAIN)
+    command = f"{sys.executable} {desk}/train.py {{model}} {{out}}"
+    progress = Heard("export the original")
+    with pytest.raises(KeyboardInterrupt):
+        compress(desk, "own-loop", recovery=Recovery(command=command), progress=progress)
+    assert progress.started[-2:] == ["train with your command", "export the original"]
+    before, after = shrunk(desk / "whole").tensors(), shrunk(desk / "own-loop").tensors()
+    assert torch.equal(after["head.bias"], before["head.bias"] + 1)
+    assert torch.equal(after["head.weight"], before["head.weight"])
+
+
+def test_a_command_that_fails_leaves_no_model(desk: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        compress(desk, "failed", recovery=Recovery(command=f"{sys.executable} -c 1/0 {{model}} {{out}}"))
+    assert caught.value.message.endswith("ZeroDivisionError: division by zero")
+    assert not (desk / "failed" / "model.pt2").exists()

@@ -37,6 +37,17 @@ def compress(
     ] = None,
     test_images: Annotated[int | None, typer.Option(min=1, help="Test images; default all.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Epochs of training afterwards.")] = 0,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Of the training afterwards, at its peak; default 0.01.")
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(help="While training: none, shift, flip (shifts, too); default by the images."),
+    ] = None,
+    train_command: Annotated[
+        str | None,
+        typer.Option(help="Train with your own loop: 'python train.py --weights {model} --out {out}'."),
+    ] = None,
     format: Annotated[
         list[str] | None, typer.Option(help="File format, repeatable: onnx, tflite; default all.")
     ] = None,
@@ -51,6 +62,10 @@ def compress(
     if speedup is not None and speedup <= 1:
         raise RequestError(f"--speedup {speedup:g} asks for nothing", hint="give a number above 1")
 
+    if learning_rate is not None and not 0 < learning_rate < float("inf"):
+        raise RequestError(f"--learning-rate {learning_rate:g} teaches nothing", hint="give a number above 0")
+
+    from edgeprune.core.recovery import Recovery, require_augment
     from edgeprune.core.registry import names
     from edgeprune.core.request import Budget, Images
     from edgeprune.core.target import find_target
@@ -60,6 +75,11 @@ def compress(
         macs=parse_count(macs, option="--macs") if macs else None,
         parameters=parse_count(params, option="--params") if params else None,
     )
+    recovery = Recovery(
+        learning_rate=learning_rate,
+        augment=require_augment(augment) if augment is not None else None,
+        command=train_command,
+    )
     for one in format or []:
         if one not in names("exporters"):
             raise RequestError(f"unknown format '{one}'", hint=did_you_mean(one, names("exporters")))
@@ -67,7 +87,10 @@ def compress(
     size = parse_shape(input) if input else None
 
     from edgeprune.cli import render
+    from edgeprune.graph.processes import rank_here
     from edgeprune.pipeline import compress as run
+
+    quiet = quiet or rank_here() > 0
 
     try:
         with progress_for(quiet=quiet) as progress:
@@ -81,6 +104,7 @@ def compress(
                 criterion=criterion,
                 images=Images(calibration=images, test=test_images),
                 epochs=epochs,
+                recovery=recovery,
                 formats=tuple(format or ()),  # type: ignore[arg-type]
                 out=out,
                 seed=seed,
@@ -92,6 +116,8 @@ def compress(
         raise Interrupted(
             "interrupted", hint="the same command goes on after the last finished stage"
         ) from stop
+    if rank_here() > 0:
+        return  # the first process says what there is to say
     if json:
         print(report.to_json())
     elif not quiet:

@@ -18,6 +18,7 @@ from edgeprune.core.report import (
     Baseline,
     DeliveredArtifact,
     Drop,
+    Finetuning,
     ImageCounts,
     Latency,
     Qualities,
@@ -55,6 +56,8 @@ def report(document: Report, *, folder: Path) -> None:
             "the norm's statistics are those of the kept channels; the proof compares with the original "
             "in which the cut channels are left out of the statistics"
         )
+    if document.finetuning is not None:
+        out.print(_training(document.finetuning))
     quality = document.quality
     if quality.original and quality.shrunk and document.images:
         out.print(f"top-1: original {_quality(quality.original)}, shrunk {_quality(quality.shrunk)}")
@@ -297,6 +300,15 @@ def _measured(one: DeliveredArtifact | Baseline) -> Latency:
 def _latency_cells(latency: Latency) -> list[str]:
     values = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
     return ["-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}" for value in values]
+
+
+def _training(done: Finetuning) -> str:
+    kept = {"start": "none of it was kept", "last": "last weights kept", "averaged": "averaged weights kept"}
+    labels = "labels and the original's answers" if done.labelled else "the original's answers"
+    return (
+        f"training: {done.epochs} x {done.images} images on {labels}, augment {done.augment}, "
+        f"{done.precision}; {kept[done.kept]}"
+    )
 
 
 def _quality(quality: Quality) -> str:

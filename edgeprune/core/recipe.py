@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgeprune.core.document import Document
+from edgeprune.core.recovery import Augment
 
 RECIPE_NAME = "edgeprune.toml"
 
@@ -32,6 +33,7 @@ class Recipe(Document):
     data: str | None = Field(default=None, description="as --data; relative paths start here")
     labels: tuple[str, ...] = Field(default=(), description="class names in output order")
     preprocess: Preprocess = Preprocess()
+    augment: Augment | None = Field(default=None, description="as --augment")
 
 
 def find_recipe(model: Path | None, arch: str | None) -> tuple[Recipe, Path | None]:

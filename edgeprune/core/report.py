@@ -10,6 +10,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
 from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
 from edgeprune.core.plan import Cost
+from edgeprune.core.recovery import Augment
 from edgeprune.core.timing import Timing
 
 
@@ -241,6 +242,27 @@ class Compensation(Document):
     kept: bool = Field(description="false when the refit did not help on the selection images")
 
 
+Weights = Literal["start", "last", "averaged"]
+"""Before training, after its last step, averaged over the last steps."""
+
+
+class Finetuning(Document):
+    """How the network was trained after the refit, and which of its weights were kept."""
+
+    epochs: int
+    images: int
+    labelled: bool = Field(description="false where only the original's answers were learnt from")
+    batch: int = Field(description="images per step, of all processes together")
+    learning_rate: float
+    augment: Augment = Field(description="what was done to the images")
+    processes: int = Field(default=1, description="that trained together")
+    precision: Literal["float32", "bfloat16"]
+    losses: dict[Weights, float | None] = Field(
+        description="on the selection images; null where an answer is not finite"
+    )
+    kept: Weights = Field(description="the weights with the smallest loss")
+
+
 class Report(Document):
     """Everything a run found out (`report.json`)."""
 
@@ -263,6 +285,7 @@ class Report(Document):
     locked: dict[str, str]
     proof: Proof
     compensation: Compensation | None
+    finetuning: Finetuning | None = None
     quality: Qualities
     artifacts: tuple[DeliveredArtifact, ...]
     baseline: tuple[Baseline, ...] = Field(

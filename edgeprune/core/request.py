@@ -11,6 +11,7 @@ from edgeprune.core.artifact import Format
 from edgeprune.core.document import Document
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import Preprocess
+from edgeprune.core.recovery import Recovery
 
 
 class Budget(Document):
@@ -67,6 +68,7 @@ class Request(Document):
     criterion: str | None = Field(default=None, description="None: the default for the data given")
     images: Images = Images()
     epochs: int = Field(default=0, ge=0)
+    recovery: Recovery = Recovery()
     formats: tuple[Format, ...] = ()
     seed: int = 0
     trust_pickle: bool = False

@@ -57,6 +57,10 @@ class Split:
         """The first `count` samples (all when there are fewer)."""
         return Split(self.samples, self.indices[:count], self.preprocess)
 
+    def at(self, places: NDArray[np.int64]) -> Split:
+        """The samples at these places of the split, in their order."""
+        return Split(self.samples, self.indices[places], self.preprocess)
+
     def batches(self, size: int) -> Iterator[tuple[Floats, Labels | None]]:
         """Inputs of shape (<= size, channels, ...) with their labels, in order."""
         for start in range(0, len(self.indices), size):

@@ -10,6 +10,9 @@ from torch.fx import Node
 
 from edgeprune.graph.flow import Consumption
 
+Totals = dict[tuple[str, int], tuple[Tensor, int]]
+"""By weight and axis: sums of squares per channel, and how many values are in them."""
+
 
 class Activity:
     """Mean squares per channel of the values that some weights read."""
@@ -34,6 +37,18 @@ class Activity:
             squares = channels.double().square().sum(0)
             self._squares[key] = self._squares.get(key, torch.zeros_like(squares)) + squares
             self._counts[key] = self._counts.get(key, 0) + len(channels)
+
+    def totals(self) -> Totals:
+        """What was added, to be merged with what others have seen."""
+        return {key: (squares, self._counts[key]) for key, squares in self._squares.items()}
+
+    def replace(self, parts: Iterable[Totals]) -> None:
+        """Hold what all parts have seen, in place of what was added here."""
+        self._squares, self._counts = {}, {}
+        for part in parts:
+            for key, (squares, count) in part.items():
+                self._squares[key] = self._squares.get(key, torch.zeros_like(squares)) + squares
+                self._counts[key] = self._counts.get(key, 0) + count
 
     def norms(self, tensor: str, axis: int, weight: Tensor) -> Tensor | None:
         """For every entry of a weight the root mean square, over images and positions, of what it reads.

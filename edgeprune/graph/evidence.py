@@ -18,6 +18,7 @@ from edgeprune.core.group import Group, Indices, Role, Slice
 from edgeprune.core.moments import LARGEST, ClassMoments
 from edgeprune.core.protocols import Need
 from edgeprune.core.units import format_operator
+from edgeprune.graph import activity, saliency
 from edgeprune.graph.activity import Activity
 from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
 from edgeprune.graph.couple import Coupling
@@ -30,6 +31,21 @@ from edgeprune.graph.unit_weights import UnitWeights, unit_rows
 
 # Rows per layer and batch: enough that the moments are set by the images, not by their positions.
 _ROWS = 3_200
+_BETWEEN_BATCHES = 1_000_003
+"""Between the seeds of two batches: a prime above any seed people choose, so that they do not meet."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shard:
+    """What some of the batches showed, to be merged with what the others did."""
+
+    moments: dict[tuple[str, str], ClassMoments]
+    """By the names of group and node."""
+    grams: dict[str, Gram]
+    spreads: dict[str, Spread]
+    """By the name of the node."""
+    activity: activity.Totals
+    saliency: saliency.Totals
 
 
 @dataclass(eq=False)
@@ -70,14 +86,16 @@ class GroupEvidence:
         self._saliency = Saliency(self.coupling.program, self._gates())
         self._random = torch.Generator().manual_seed(self.seed)
 
-    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
-        """Run one batch and add what it shows.
+    def add(self, inputs: Tensor, labels: NDArray[np.int64] | None, place: int = 0) -> None:
+        """Run one batch and add what it shows; `place` is its number among all batches.
 
         Raises
         ------
         ModelError
             A layer answers with NaN or infinity.
         """
+        # By the batch, so that it shows the same whichever process looks at it.
+        self._random.manual_seed(self.seed + _BETWEEN_BATCHES * place)
 
         def visit(node: Node, value: Tensor) -> None:
             _require_finite(node, value)
@@ -100,6 +118,32 @@ class GroupEvidence:
     def moments(self, group: Group) -> list[ClassMoments]:
         """Moments per class of the group's units, for each value in which it is read; none without labels."""
         return list(self._moments.get(group.id, {}).values())
+
+    def shard(self) -> Shard:
+        """What the batches so far have shown."""
+        return Shard(
+            {(group, node.name): one for group, each in self._moments.items() for node, one in each.items()},
+            self._grams,
+            {node.name: spread for node, spread in self._spreads.items()},
+            self._activity.totals(),
+            self._saliency.totals(),
+        )
+
+    def merge(self, shards: Sequence[Shard]) -> None:
+        """Hold what all shards have shown together, in place of what was added here."""
+        nodes = {node.name: node for node in self.coupling.program.graph.nodes}
+        self._moments, self._grams, self._spreads = {}, {}, {}
+        for shard in shards:
+            for (group, name), moments in shard.moments.items():
+                places = self._moments.setdefault(group, {})
+                before = places.get(nodes[name])
+                places[nodes[name]] = moments if before is None else before.merge(moments)
+            for weight, gram in shard.grams.items():
+                self._grams.setdefault(weight, Gram()).merge(gram)
+            for name, spread in shard.spreads.items():
+                self._spreads.setdefault(nodes[name], Spread()).merge(spread)
+        self._activity.replace(shard.activity for shard in shards)
+        self._saliency.replace(shard.saliency for shard in shards)
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights."""

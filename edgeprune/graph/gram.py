@@ -32,6 +32,18 @@ class Gram:
         self._product += (shifted.T @ shifted).double()
         return shifted
 
+    def merge(self, other: Gram) -> None:
+        """Add what another one has seen, as if its rows had been added here."""
+        if not self.count:
+            self.count, self.shift = other.count, other.shift
+            self._sum, self._product = other._sum.clone(), other._product.clone()
+        elif other.count:
+            moved = other.shift.double() - self.shift.double()
+            crossed = torch.outer(other._sum, moved)
+            self._product += other._product + crossed + crossed.T + other.count * torch.outer(moved, moved)
+            self._sum += other._sum + other.count * moved
+            self.count += other.count
+
     @property
     def mean(self) -> Tensor:
         """Mean of each column."""
@@ -63,6 +75,17 @@ class Spread:
         self._count += len(rows)
         self._sum += shifted.sum(0).double()
         self._squares += shifted.square().sum(0).double()
+
+    def merge(self, other: Spread) -> None:
+        """Add what another one has seen, as if its rows had been added here."""
+        if not self._count:
+            self._count, self._shift = other._count, other._shift
+            self._sum, self._squares = other._sum.clone(), other._squares.clone()
+        elif other._count:
+            moved = other._shift.double() - self._shift.double()
+            self._squares += other._squares + 2 * other._sum * moved + other._count * moved.square()
+            self._sum += other._sum + other._count * moved
+            self._count += other._count
 
     def total(self) -> float:
         """Variances of all channels, added up."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ from edgeprune.graph.unit_weights import unit_rows
 
 # Images per gradient: a backward pass keeps every activation, and ResNet-50 at 224 px has to fit in memory.
 _IMAGES = 16
+
+
+Totals = tuple[dict[str, NDArray[np.float64]], int]
+"""Sums per group, and of how many images they are."""
 
 
 class Saliency:
@@ -44,6 +48,18 @@ class Saliency:
         """Mean squared first-order term of each unit, shape (units,); None when nothing was added."""
         total = self._total.get(group)
         return None if total is None else total / self._images
+
+    def totals(self) -> Totals:
+        """What was added, to be merged with what others have seen."""
+        return self._total, self._images
+
+    def replace(self, parts: Iterable[Totals]) -> None:
+        """Hold what all parts have seen, in place of what was added here."""
+        self._total, self._images = {}, 0
+        for totals, images in parts:
+            self._images += images
+            for group, total in totals.items():
+                self._total[group] = self._total.get(group, 0.0) + total
 
     def _add_part(self, inputs: Tensor, labels: Tensor | None) -> None:
         terms = self._terms(inputs, labels)

@@ -15,6 +15,7 @@ from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion
+from edgeprune.core.recovery import Recovery, default_augment
 from edgeprune.core.registry import build_from
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
@@ -23,18 +24,29 @@ from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.processes import Processes, together
 from edgeprune.graph.stored import Programs
-from edgeprune.pipeline.kept import Cut, CutStore, DeliveryStore, Refitted, RefittedStore
+from edgeprune.pipeline.kept import (
+    Cut,
+    CutStore,
+    DeliveryStore,
+    Finetuned,
+    FinetunedStore,
+    Refitted,
+    RefittedStore,
+)
+from edgeprune.pipeline.shared_run import SharedRun
 from edgeprune.stages.ask import ask
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
-from edgeprune.stages.finetune import finetune
-from edgeprune.stages.load import load, require_single
+from edgeprune.stages.finetune import RATE, Course, finetune
+from edgeprune.stages.load import load, read_weights, require_single
 from edgeprune.stages.plan import plan
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
+from edgeprune.stages.retrain import retrain
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
 from edgeprune.stages.verify import compare_answers, judge, verify
@@ -61,6 +73,7 @@ def compress(
     criterion: str | None = None,
     images: Images | None = None,
     epochs: int = 0,
+    recovery: Recovery | None = None,
     formats: tuple[Format, ...] = (),
     out: str | Path | None = None,
     seed: int = 0,
@@ -80,6 +93,8 @@ def compress(
         Input size without the batch, where neither archive, recipe nor data say it.
     budget : Budget, optional
         Default: half the MACs.
+    epochs, recovery : int, Recovery, optional
+        How long and how to train after the refit, or the command that does.
     allow_inexact : of str, optional
         Operators (`layer_norm`, `group_norm`) under which channels are cut although exactness does not
         hold there.
@@ -99,26 +114,31 @@ def compress(
     """
     chosen = find_target(target) if isinstance(target, str) else target
     source = Path(model) if isinstance(model, (str, Path)) else model
-    request = ask(
-        source,
-        chosen,
-        arch=arch,
-        input=input,
-        data=data,
-        budget=budget,
-        criterion=criterion,
-        images=images,
-        epochs=epochs,
-        formats=formats,
-        seed=seed,
-        trust_pickle=trust_pickle,
-        allow_inexact=allow_inexact,
-    )
-    folder = Path(out) if out is not None else default_folder(request)
-    if isinstance(source, Path) and source.resolve() == (folder / MODEL).resolve():
-        raise StorageError(f"{source} would be overwritten", hint="choose another folder with --out")
-    torch.manual_seed(seed)
-    return _run(source, request, chosen, _opened(folder, request), progress or Silent())
+
+    def asked() -> Request:
+        return ask(
+            source,
+            chosen,
+            arch=arch,
+            input=input,
+            data=data,
+            budget=budget,
+            criterion=criterion,
+            images=images,
+            epochs=epochs,
+            recovery=recovery,
+            formats=formats,
+            seed=seed,
+            trust_pickle=trust_pickle,
+            allow_inexact=allow_inexact,
+        )
+
+    with together() as team:
+        request = team.told(asked)
+        folder = Path(out) if out is not None else default_folder(request)
+        run = _opened(source, folder, request) if team.first else None
+        torch.manual_seed(seed)
+        return _run(source, request, chosen, SharedRun(run, folder, team), progress or Silent())
 
 
 def default_criterion(calibration: Split | None) -> str:
@@ -133,8 +153,10 @@ def default_folder(request: Request) -> Path:
     return Path("runs") / f"{request.model or 'module'}-{request.target}"
 
 
-def _opened(folder: Path, request: Request) -> Run:
+def _opened(source: Path | nn.Module, folder: Path, request: Request) -> Run:
     """The run folder, ready; a request that was corrected must not trip over its first attempt."""
+    if isinstance(source, Path) and source.resolve() == (folder / MODEL).resolve():
+        raise StorageError(f"{source} would be overwritten", hint="choose another folder with --out")
     with storage_errors(folder):
         (folder / JOURNAL).mkdir(parents=True, exist_ok=True)
     try:
@@ -146,7 +168,9 @@ def _opened(folder: Path, request: Request) -> Run:
         return Run(folder, request)
 
 
-def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, progress: Progress) -> Report:
+def _run(
+    source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
+) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
     seed, folder = request.seed, run.folder
     original = run.stage(
@@ -158,8 +182,9 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
 
     screening = run.stage(
         "screen",
-        lambda: _screen(coupling, splits, criterion, request, progress),
+        lambda: _screen(coupling, splits, criterion, request, run.team, progress),
         Documents(Screening, "screening.json"),
+        shared=True,
     )
     proposal = run.stage(
         "plan",
@@ -167,7 +192,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
         Documents(Plan, hidden("proposal.json")),
     )
     cut = run.stage("shrink", lambda: _shrink(coupling, proposal, progress), CutStore(coupling))
-    network, compensation = cut.program, None
+    network, compensation, finetuning = cut.program, None, None
     if splits is not None:
         refitted = run.stage(
             "compensate",
@@ -176,17 +201,18 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
         )
         network, compensation = refitted.program, refitted.compensation
     if splits is not None and request.epochs:
-        network = run.stage(
+        finetuned = run.stage(
             "finetune",
-            lambda: finetune(
-                original,
-                refitted.program,
-                splits.training,
-                epochs=request.epochs,
-                seed=seed,
-                progress=progress,
-            ),
-            Programs(hidden("finetuned.pt2")),
+            lambda: _finetune(original, refitted.program, splits, request, run, progress),
+            FinetunedStore(),
+            shared=True,
+        )
+        network, finetuning = finetuned.program, finetuned.finetuning
+    if request.recovery.command is not None:
+        network = run.stage(
+            "retrain",
+            lambda: _retrain(network, request, folder, progress),
+            Programs(hidden("retrained.pt2")),
         )
     final = run.stage("save", lambda: network, Programs(MODEL))
 
@@ -221,6 +247,7 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
             plan=cut.plan,
             proof=cut.proof,
             compensation=compensation,
+            finetuning=finetuning,
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -230,7 +257,8 @@ def _run(source: Path | nn.Module, request: Request, target: Target, run: Run, p
             seconds=run.seconds,
         )
     )
-    result.save(folder / REPORT)
+    if run.team.first:
+        result.save(folder / REPORT)
     return result
 
 
@@ -248,7 +276,12 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
 
 
 def _screen(
-    coupling: Coupling, splits: Splits | None, criterion: str, request: Request, progress: Progress
+    coupling: Coupling,
+    splits: Splits | None,
+    criterion: str,
+    request: Request,
+    team: Processes,
+    progress: Progress,
 ) -> Screening:
     ranking: Criterion = build_from("criteria", criterion)
     return screen(
@@ -261,6 +294,7 @@ def _screen(
         selection=splits.selection if splits else None,
         seed=request.seed,
         also=("gram", "moments"),
+        team=team,
         progress=progress,
     )
 
@@ -283,6 +317,41 @@ def _compensate(coupling: Coupling, cut: Cut, splits: Splits, seed: int, progres
             seed=seed,
             progress=progress,
         )
+    )
+
+
+def _finetune(
+    original: Program, refitted: Program, splits: Splits, request: Request, run: SharedRun, progress: Progress
+) -> Finetuned:
+    asked = request.recovery
+    course = Course(
+        epochs=request.epochs,
+        learning_rate=asked.learning_rate or RATE,
+        augment=asked.augment or default_augment(original.input_size),
+        seed=request.seed,
+    )
+    return Finetuned(
+        *finetune(
+            original,
+            refitted,
+            splits.training,
+            splits.selection,
+            course,
+            checkpoint=run.folder / hidden("checkpoint.pt"),
+            team=run.team,
+            progress=progress,
+        )
+    )
+
+
+def _retrain(network: Program, request: Request, folder: Path, progress: Progress) -> Program:
+    assert request.recovery.command is not None
+    return retrain(
+        network,
+        request.recovery.command,
+        folder / hidden("training"),
+        read_weights,
+        progress=progress,
     )
 
 

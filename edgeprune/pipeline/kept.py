@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import PLAN, Plan
-from edgeprune.core.report import Compensation, Delivery, Proof
+from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.stored import Programs
@@ -65,6 +65,32 @@ class RefittedStore:
     def read(self, folder: Path) -> Refitted:
         """Read both again."""
         return Refitted(self._program.read(folder), self._document.read(folder))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Finetuned:
+    """What `finetune` gives."""
+
+    program: Program
+    finetuning: Finetuning
+
+
+class FinetunedStore:
+    """Keeps the trained program and what training did."""
+
+    _program = Programs(hidden("finetuned.pt2"))
+    _document = Documents(Finetuning, hidden("finetuning.json"))
+
+    def write(self, value: Finetuned, folder: Path) -> list[Path]:
+        """Write the program and what training did."""
+        return [
+            *self._program.write(value.program, folder),
+            *self._document.write(value.finetuning, folder),
+        ]
+
+    def read(self, folder: Path) -> Finetuned:
+        """Read both again."""
+        return Finetuned(self._program.read(folder), self._document.read(folder))
 
 
 class DeliveryStore:

@@ -16,6 +16,7 @@ from edgeprune.core.files import sha256
 from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import find_recipe
+from edgeprune.core.recovery import Recovery, command_words
 from edgeprune.core.registry import build_from
 from edgeprune.core.request import Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
@@ -35,6 +36,7 @@ def ask(
     criterion: str | None = None,
     images: Images | None = None,
     epochs: int = 0,
+    recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
     seed: int = 0,
     trust_pickle: bool = False,
@@ -47,8 +49,8 @@ def ask(
     ModelError
         The model file does not exist.
     RequestError
-        A format the target has no runtime for, an unknown criterion, training without data, or an
-        operator that cannot be allowed.
+        A format the target has no runtime for, an unknown criterion, training without data or in two ways,
+        or an operator that cannot be allowed.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -66,6 +68,8 @@ def ask(
     chosen_data = data if data is not None else recipe.data
     if epochs and chosen_data is None:
         raise RequestError("--epochs needs labelled images", hint="give --data")
+    asked = recovery or Recovery()
+    _require_one_way(epochs, asked)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -85,6 +89,7 @@ def ask(
         criterion=criterion,
         images=images or Images(),
         epochs=epochs,
+        recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
         seed=seed,
         trust_pickle=trust_pickle,
@@ -161,6 +166,19 @@ def ask_to_screen(
         images=images,
         seed=seed,
     )
+
+
+def _require_one_way(epochs: int, recovery: Recovery) -> None:
+    """Either the own loop or the user's, and no option of a loop that does not run."""
+    if recovery.command is not None:
+        command_words(recovery.command)
+        if epochs:
+            raise RequestError(
+                "--epochs and --train-command train twice", hint="your command decides how long it trains"
+            )
+    if not epochs and (recovery.learning_rate is not None or recovery.augment is not None):
+        option = "--augment" if recovery.learning_rate is None else "--learning-rate"
+        raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
 
 
 def _or_default(budget: Budget | None) -> Budget:

@@ -1,83 +1,180 @@
-"""Finetune: train the captured program, with cross-entropy and distillation from the original."""
+"""Finetune: train the captured program to answer like the original, and like the labels if there are."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
+from edgeprune.core.epochs import Batch, Epochs
 from edgeprune.core.errors import GateError
 from edgeprune.core.progress import Progress, Silent
+from edgeprune.core.recovery import Augment
+from edgeprune.core.report import Finetuning, Weights
 from edgeprune.core.samples import Split
+from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
+from edgeprune.graph.checkpoint import Checkpoint, question_of
+from edgeprune.graph.device import has_bfloat16, placed, training_device
+from edgeprune.graph.learner import Learner, write
+from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.train_mode import training
 
-_BATCH = 128
-_RATE = 0.01
-_MOMENTUM = 0.9
-_DECAY = 5e-4
+BATCH = 128
+RATE = 0.01
 _TEMPERATURE = 2.0
 _DISTILLED = 0.7
 """Share of the loss that asks for the original's answers; the rest asks for the labels."""
+_SMOOTHING = 0.1
+"""Of the labels only: the original's answers are soft already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How long and how to train."""
+
+    epochs: int
+    learning_rate: float = RATE
+    augment: Augment = "none"
+    seed: int = 0
 
 
 def finetune(
     original: Program,
     shrunk: Program,
     train: Split,
+    selection: Split,
+    course: Course,
     *,
-    epochs: int,
-    seed: int = 0,
+    checkpoint: Path | None = None,
+    team: Processes = ALONE,
     progress: Progress | None = None,
-) -> Program:
-    """Train `shrunk` in place for some epochs; the learning rate follows a cosine to zero.
+) -> tuple[Program, Finetuning]:
+    """Train `shrunk` in place; of its last weights, their average and those it began with, the best stay.
+
+    Best is what answers the selection images with the smallest loss. Training needs no labels: without
+    them the original's answers are all it learns from.
+
+    Parameters
+    ----------
+    checkpoint : path, optional
+        Where the state after each epoch is kept; training goes on from it when it was interrupted.
 
     Raises
     ------
     GateError
         The loss is no longer finite.
+    DataError, RequestError
+        Fewer than two images per process, in all or in a batch.
+    StorageError
+        The checkpoint is damaged or cannot be written.
     """
     progress = progress or Silent()
-    steps = epochs * -(-len(train) // _BATCH)
-    progress.start("finetune", steps)
-    parameters = [p for p in shrunk.module.parameters() if p.is_floating_point()]
-    optimiser = torch.optim.SGD(parameters, lr=_RATE, momentum=_MOMENTUM, weight_decay=_DECAY, nesterov=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / max(1, steps)))
+    epochs = Epochs(
+        train, BATCH, original.input_size, course.augment, course.seed, part=team.rank, parts=team.count
     )
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    with training(shrunk):
-        for _ in range(epochs):
-            order = torch.randperm(len(train), generator=generator).numpy()
-            epoch = Split(train.samples, train.indices[order], train.preprocess)
-            for inputs, labels in epoch.batches(_BATCH):
-                if len(inputs) < 2:
-                    continue  # batch statistics need two images
-                batch = torch.from_numpy(inputs)
-                assert labels is not None
-                loss = _loss(shrunk.module(batch), original.run(batch), torch.from_numpy(labels))
-                if not torch.isfinite(loss):
-                    raise GateError(
-                        "fine-tuning diverged: the loss is not finite",
-                        hint="leave --epochs out; the refitted network needs no training",
-                    )
-                optimiser.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-                schedule.step()
+    start = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
+    losses: dict[Weights, float] = {"start": team.told(lambda: _loss_on(original, shrunk, selection))}
+    averages = _train(original, shrunk, epochs, course, checkpoint, team, progress)
+    last = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
+    candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
+    for name in ("last", "averaged"):
+        write(shrunk, candidates[name])
+        losses[name] = team.told(lambda: _loss_on(original, shrunk, selection))
+    kept = min(losses, key=lambda name: losses[name])
+    write(shrunk, candidates[kept])
+    return shrunk, Finetuning(
+        epochs=course.epochs,
+        images=len(train),
+        labelled=train.labels is not None,
+        batch=BATCH,
+        learning_rate=course.learning_rate,
+        augment=course.augment,
+        processes=team.count,
+        precision=_precision(),
+        losses={name: loss if np.isfinite(loss) else None for name, loss in losses.items()},
+        kept=kept,
+    )
+
+
+def _train(
+    original: Program,
+    shrunk: Program,
+    epochs: Epochs,
+    course: Course,
+    path: Path | None,
+    team: Processes,
+    progress: Progress,
+) -> dict[str, Tensor]:
+    """Run the epochs that are not done yet; the averaged weights."""
+    device = training_device()
+    question = question_of(shrunk, course, len(epochs.split), team.count, torch.get_num_threads(), device)
+    checkpoint = Checkpoint(path, question) if path is not None else None
+    progress.start("finetune", course.epochs * epochs.steps)
+    with placed(original, device), placed(shrunk, device), training(shrunk):
+        learner = Learner(shrunk, peak=course.learning_rate, steps=course.epochs * epochs.steps, team=team)
+        state = team.told(checkpoint.load) if checkpoint is not None else None
+        done = 0 if state is None else state.epochs
+        if state is not None:
+            learner.restore(state, done=done * epochs.steps)
+            progress.advance(done * epochs.steps)
+        for number in range(done, course.epochs):
+            torch.manual_seed(_dropout_seed(course.seed, number, team.rank))
+            for batch in epochs.epoch(number):
+                _step(learner, original, shrunk, batch, device)
                 progress.advance()
+            if checkpoint is not None and team.first:
+                checkpoint.save(learner.state(number + 1))
+        averages = {name: tensor.cpu() for name, tensor in learner.averaged().items()}
     progress.finish()
-    return shrunk
+    return averages
 
 
-def _loss(answers: torch.Tensor, wanted: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def _step(learner: Learner, original: Program, shrunk: Program, batch: Batch, device: torch.device) -> None:
+    inputs = torch.from_numpy(batch.inputs).to(device)
+    labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+        wanted, found = original.run(inputs), shrunk.module(inputs)
+    loss = _loss(found.float(), wanted.float(), labels, smoothing=_SMOOTHING)
+    if not np.isfinite(learner.step(loss, batch.share)):
+        raise GateError(
+            "fine-tuning diverged: the loss is not finite",
+            hint="lower --learning-rate, or leave --epochs out; the refitted network needs no training",
+        )
+
+
+def _loss(found: Tensor, wanted: Tensor, labels: Tensor | None, *, smoothing: float) -> Tensor:
     """Cross-entropy on labels and on the original's softened answers (Hinton et al. 2015)."""
     soft = F.kl_div(
-        F.log_softmax(answers / _TEMPERATURE, 1),
+        F.log_softmax(found / _TEMPERATURE, 1),
         F.log_softmax(wanted / _TEMPERATURE, 1),
         reduction="batchmean",
         log_target=True,
     )
-    return (1 - _DISTILLED) * F.cross_entropy(answers, labels) + _DISTILLED * _TEMPERATURE**2 * soft
+    soft = _TEMPERATURE**2 * soft
+    if labels is None:
+        return soft
+    hard = F.cross_entropy(found, labels, label_smoothing=smoothing)
+    return (1 - _DISTILLED) * hard + _DISTILLED * soft
+
+
+def _loss_on(original: Program, shrunk: Program, split: Split) -> float:
+    """The mean loss on a split, in evaluation mode; infinite where an answer is not finite."""
+    batches = [inputs for inputs, _ in split.batches(BATCH)]
+    wanted, found = (torch.from_numpy(np.concatenate([*answers(one, batches)])) for one in (original, shrunk))
+    labels = None if split.labels is None else torch.from_numpy(split.labels)
+    loss = float(_loss(found, wanted, labels, smoothing=0.0))
+    return loss if np.isfinite(loss) else float("inf")
+
+
+def _precision() -> Literal["float32", "bfloat16"]:
+    return "bfloat16" if has_bfloat16(training_device()) else "float32"
+
+
+def _dropout_seed(seed: int, epoch: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0])

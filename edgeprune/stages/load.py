@@ -6,7 +6,7 @@ import copy
 import importlib
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,21 +69,29 @@ def load(
         return _captured(model, input_size)
     if model is None:
         return _captured(build(_required(arch, "no model file is given"), base), input_size)
-    kind = _kind(model)
-    if kind in _REFUSED:
-        message, hint = _REFUSED[kind]
-        raise ModelError(f"{model}: {message}", hint=hint)
+    kind = _accepted_kind(model)
     if kind == "exported":
         return _from_archive(model, input_size)
-    if kind == "safetensors":
-        held = _read_safetensors(model)
-    else:
-        held = _read_saved(model, trust_pickle=_trusted(model, kind, trust_pickle))
+    held = _held(model, kind, trust_pickle=trust_pickle)
     if isinstance(held, nn.Module):
         return _captured(held, input_size)
     weights = find_state_dict(held, model)
     architecture = _required(arch, f"{model} holds weights only, not the network they belong to")
     return _captured(fit(build(architecture, base), weights, path=model, arch=architecture), input_size)
+
+
+def read_weights(file: Path) -> Mapping[str, Tensor]:
+    """The tensors that a `.pt2` archive, state dict or checkpoint holds, by name.
+
+    Raises
+    ------
+    ModelError
+        The file holds none, or loading it would run code from it.
+    """
+    kind = _accepted_kind(file)
+    if kind == "exported":
+        return dict(_from_archive(file, None).module.state_dict())
+    return find_state_dict(_held(file, kind, trust_pickle=False), file)
 
 
 def require_single(program: Program) -> Program:
@@ -113,6 +121,21 @@ def require_single(program: Program) -> Program:
         hint="wrap it in a module that fixes the other inputs and returns one tensor; "
         "`edgeprune inspect` and `explain` take it as it is",
     )
+
+
+def _accepted_kind(path: Path) -> Kind:
+    kind = _kind(path)
+    if kind in _REFUSED:
+        message, hint = _REFUSED[kind]
+        raise ModelError(f"{path}: {message}", hint=hint)
+    return kind
+
+
+def _held(path: Path, kind: Kind, *, trust_pickle: bool) -> object:
+    """What a file of weights, or of a pickled module, holds."""
+    if kind == "safetensors":
+        return _read_safetensors(path)
+    return _read_saved(path, trust_pickle=_trusted(path, kind, trust_pickle))
 
 
 def _kind(path: Path) -> Kind:

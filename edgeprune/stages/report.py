@@ -19,6 +19,7 @@ from edgeprune.core.report import (
     Compensation,
     Costs,
     DeliveredArtifact,
+    Finetuning,
     ImageCounts,
     Judgement,
     Latencies,
@@ -53,6 +54,7 @@ class Findings:
     plan: Plan
     proof: Proof
     compensation: Compensation | None
+    finetuning: Finetuning | None
     splits: Splits | None
     artifacts: Sequence[Artifact]
     baselines: Sequence[Artifact]
@@ -93,6 +95,7 @@ def report(found: Findings) -> Report:
         locked={group.id: str(group.locked) for group in found.groups if group.locked},
         proof=found.proof,
         compensation=found.compensation,
+        finetuning=found.finetuning,
         quality=found.judgement.quality,
         artifacts=delivered,
         baseline=baselines,
@@ -150,6 +153,8 @@ def _warnings(
         for one in found.judgement.quality.classes
         if one.drop.points > 0 and one.p_value < _SIGNIFICANT
     ]
+    if found.finetuning is not None and found.finetuning.kept == "start":
+        lines.append("training did not help on the selection images and was not kept")
     originals = {one.format: one for one in baselines}
     floats = {one.format: one for one in delivered if one.precision == "fp32"}
     for format, one in floats.items():

@@ -18,6 +18,7 @@ from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options,
 from edgeprune.graph.choice import harms_of
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
+from edgeprune.graph.processes import ALONE, Processes
 
 _BATCH = 100
 
@@ -33,6 +34,7 @@ def screen(
     seed: int = 0,
     selection: Split | None = None,
     also: Iterable[Need] = ("gram",),
+    team: Processes = ALONE,
     progress: Progress | None = None,
 ) -> Screening:
     """Rank the units of every free group.
@@ -50,6 +52,8 @@ def screen(
     also : of Need
         Evidence to gather beside what the criterion needs: `gram` for harm curves that are refit errors,
         `moments` for the statistics per class. Second moments take several times as long as the rest.
+    team : Processes
+        Batches and groups are shared out between them; all get the same result.
 
     Raises
     ------
@@ -69,14 +73,15 @@ def screen(
     classes = max([classes, *(int(one.max()) + 1 for one in labels)]) if labels else 0
     progress.start("screen", batches + len(groups))
     evidence = GroupEvidence(coupling, groups, classes, seed, needs)
-    _gather(evidence, calibration, progress)
+    _gather(evidence, calibration, team, progress)
     choice = None
     if isinstance(criterion, OpenCriterion):
-        criterion, choice = _chosen(criterion, evidence, selection)
+        criterion, choice = _chosen(criterion, evidence, selection, team)
     found = {}
-    for group in groups:
+    for group in groups[team.rank :: team.count]:
         found[group.id] = _screen_group(group, criterion, evidence, name)
-        progress.advance()
+        progress.advance(team.count)
+    everything = {key: one for part in team.gathered(found) for key, one in part.items()}
     progress.finish()
     return Screening(
         criterion=name,
@@ -85,7 +90,7 @@ def screen(
         images=0 if calibration is None else len(calibration),
         classes=classes,
         labels=class_names,
-        groups=found,
+        groups={group.id: everything[group.id] for group in groups},
     )
 
 
@@ -104,15 +109,22 @@ def _require_data(criterion: Criterion, calibration: Split | None, name: str) ->
         )
 
 
-def _gather(evidence: GroupEvidence, images: Split | None, progress: Progress) -> None:
-    if images is not None:
-        for inputs, labels in images.batches(_BATCH):
-            evidence.add(torch.from_numpy(inputs), labels)
-            progress.advance()
+def _gather(evidence: GroupEvidence, images: Split | None, team: Processes, progress: Progress) -> None:
+    """Every process looks at its share of the batches, then all hold what all have seen."""
+    if images is None:
+        return
+    indices = np.arange(len(images))
+    batches = [*enumerate(np.split(indices, indices[_BATCH::_BATCH]))]
+    for place, batch in batches[team.rank :: team.count]:
+        inputs, labels = next(images.at(batch).batches(_BATCH))
+        evidence.add(torch.from_numpy(inputs), labels, place)
+        progress.advance(team.count)
+    if team.count > 1:
+        evidence.merge(team.gathered(evidence.shard()))
 
 
 def _chosen(
-    criterion: OpenCriterion, evidence: GroupEvidence, selection: Split | None
+    criterion: OpenCriterion, evidence: GroupEvidence, selection: Split | None, team: Processes
 ) -> tuple[Criterion, Choice | None]:
     """The candidate whose cuts lose least; the criterion as it is where none can be told from another."""
     candidates = criterion.candidates()
@@ -121,7 +133,7 @@ def _chosen(
         rankings = GroupEvidence(
             evidence.coupling, evidence.groups, evidence.classes, evidence.seed, criterion.needs
         )
-        _gather(rankings, selection, Silent())
+        _gather(rankings, selection, team, Silent())
     harms = harms_of(candidates, evidence.groups, rankings, evidence) if candidates else None
     if harms is None:
         return criterion, None

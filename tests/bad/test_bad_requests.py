@@ -45,6 +45,22 @@ REFUSED = {
         "did you mean 'alpha'?",
     ),
     "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
+    "--epochs 1 --data npz:d.npz --train-command t{model}{out}": (
+        "--epochs and --train-command train twice",
+        "your command decides how long it trains",
+    ),
+    "--train-command t{model}": (
+        "--train-command does not say {out}",
+        'write it like "python train.py --weights {model} --out {out}"',
+    ),
+    "--augment flip": ("--augment without --epochs", "say how long to train: --epochs 10"),
+    "--augment flop": (
+        "unknown augmentation 'flop'",
+        "did you mean 'flip'? known: flip, none, shift",
+    ),
+    "--learning-rate 0.1": ("--learning-rate without --epochs", "say how long to train: --epochs 10"),
+    "--learning-rate nan": ("--learning-rate nan teaches nothing", "give a number above 0"),
+    "--learning-rate -1": ("--learning-rate -1 teaches nothing", "give a number above 0"),
     "--allow-inexact layernorm": (
         "'layernorm' is no inexact operator that can be allowed",
         "did you mean 'layer_norm'?",

@@ -14,6 +14,7 @@ from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
 from edgeprune.core.profiling import ProfiledFile, Profiling
 from edgeprune.core.recipe import Preprocess, Recipe
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import (
     Baseline,
     ClassDrop,
@@ -23,6 +24,7 @@ from edgeprune.core.report import (
     Deviation,
     Device,
     Drop,
+    Finetuning,
     ImageCounts,
     Latency,
     Proof,
@@ -83,6 +85,7 @@ REQUEST = Request(
     criterion="l2",
     images=Images(calibration=10, selection=5, test=20),
     epochs=1,
+    recovery=Recovery(learning_rate=0.01, augment="flip", command="train {model} {out}"),
     formats=("onnx",),
     seed=3,
     trust_pickle=True,
@@ -187,6 +190,18 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
         compensation=Compensation(
             images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True
         ),
+        finetuning=Finetuning(
+            epochs=1,
+            images=100,
+            labelled=True,
+            batch=128,
+            learning_rate=0.01,
+            augment="flip",
+            processes=2,
+            precision="float32",
+            losses={"start": 0.5, "last": 0.25, "averaged": None},
+            kept="last",
+        ),
         quality=Qualities(
             original=QUALITY,
             shrunk=QUALITY,
@@ -207,7 +222,7 @@ EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
     a_report(),
-    Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog")),
+    Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),
     PLAN,
     Application(
         model="net",

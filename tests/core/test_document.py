@@ -131,7 +131,8 @@ def test_lists_of_numbers_take_one_line_and_texts_stay_as_they_are() -> None:
         '    "scale": null,\n'
         '    "mean": [0.5, -1e-07, 2.0],\n'
         '    "std": []\n'
-        "  }\n"
+        "  },\n"
+        '  "augment": null\n'
         "}"
     )
 

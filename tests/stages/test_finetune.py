@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ import torch
 import torch.nn.functional as F
 from tiny import a_split, tiny
 
-from edgeprune.core.errors import GateError
+from edgeprune.core.errors import DataError, GateError, StorageError
+from edgeprune.core.progress import Silent
 from edgeprune.core.registry import build
+from edgeprune.core.report import Finetuning
 from edgeprune.core.request import Budget
 from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import couple
-from edgeprune.stages.finetune import finetune
+from edgeprune.stages import finetune as stage
+from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -34,6 +38,34 @@ def narrowed() -> tuple[Program, Program]:
     ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
     program, _, _ = shrink(coupling, plan(coupling, ranks, Budget(speedup=6), multiple=1))
     return coupling.program, program
+
+
+def trained(split: Split, *, epochs: int = 1, **options: object) -> tuple[Program, Finetuning]:
+    """A narrow network after some epochs, judged by images of its own."""
+    given = {name: options.pop(name) for name in ("checkpoint", "progress") if name in options}
+    course = Course(epochs, **options)  # type: ignore[arg-type]
+    return finetune(*narrowed(), split, a_split(100, seed=5), course, **given)  # type: ignore[arg-type]
+
+
+def without_labels(split: Split) -> Split:
+    return dataclasses.replace(split, samples=dataclasses.replace(split.samples, labels=None))
+
+
+def same(one: Program, other: Program) -> bool:
+    first, second = weights(one), weights(other)
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+class Stopped(Silent):
+    """Ctrl-C after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, steps: int = 1) -> None:
+        self.left -= steps
+        if self.left < 0:
+            raise KeyboardInterrupt
 
 
 def losses(original: Program, program: Program, split: Split) -> tuple[float, float]:
@@ -64,41 +96,123 @@ def test_both_losses_fall_on_images_that_were_not_trained_on() -> None:
     original, program = narrowed()
     test = answered(a_split(200, seed=1), original)
     before = losses(original, program, test)
-    trained = finetune(original, program, answered(a_split(512), original), epochs=4)
-    after = losses(original, trained, test)
+    done, _ = finetune(
+        original,
+        program,
+        answered(a_split(512), original),
+        answered(a_split(100, seed=5), original),
+        Course(4),
+    )
+    after = losses(original, done, test)
     assert after[0] < before[0]
     assert after[1] < before[1]
+
+
+def test_without_labels_it_learns_from_the_originals_answers() -> None:
+    original, program = narrowed()
+    test = answered(a_split(200, seed=1), original)
+    before = losses(original, program, test)
+    bare, chosen_by = without_labels(a_split(512)), without_labels(a_split(100, seed=5))
+    done, document = finetune(original, program, bare, chosen_by, Course(4))
+    assert losses(original, done, test)[1] < before[1]
+    assert not document.labelled
 
 
 def test_every_parameter_and_statistic_moves_and_the_original_does_not() -> None:
     original, program = narrowed()
     old, fixed = weights(program), weights(original)
-    trained = weights(finetune(original, program, a_split(256), epochs=1))
-    assert [name for name, value in old.items() if np.array_equal(value, trained[name])] == []
+    course = Course(2, learning_rate=0.03, augment="flip")
+    done = weights(finetune(original, program, a_split(256), a_split(100, seed=5), course)[0])
+    assert [name for name, value in old.items() if np.array_equal(value, done[name])] == []
     assert {"stem.1.running_mean", "stem.1.running_var"} <= old.keys()
     assert all(np.array_equal(value, fixed[name]) for name, value in weights(original).items())
 
 
 def test_afterwards_the_network_is_in_evaluation_mode() -> None:
-    original, program = narrowed()
-    trained = finetune(original, program, a_split(130), epochs=1)
-    before = weights(trained)
-    inputs = trained.example(4)
-    one, many = trained.run(inputs[:1]), trained.run(inputs)
+    done, _ = trained(a_split(130))
+    before = weights(done)
+    inputs = done.example(4)
+    one, many = done.run(inputs[:1]), done.run(inputs)
     assert torch.allclose(one, many[:1], atol=1e-5)
-    assert all(np.array_equal(value, before[name]) for name, value in weights(trained).items())
+    assert all(np.array_equal(value, before[name]) for name, value in weights(done).items())
 
 
-def test_the_seed_decides_the_order_of_the_images() -> None:
-    runs = [weights(finetune(*narrowed(), a_split(256), epochs=1, seed=seed)) for seed in (3, 3, 4)]
-    assert all(np.array_equal(value, runs[1][name]) for name, value in runs[0].items())
-    assert not np.array_equal(runs[0]["head.weight"], runs[2]["head.weight"])
+def test_the_seed_decides_order_and_augmentation() -> None:
+    images, course = a_split(256), {"epochs": 2, "learning_rate": 0.03}
+    first, again, other = (trained(images, seed=seed, augment="flip", **course)[0] for seed in (3, 3, 4))
+    assert same(first, again)
+    assert not same(first, other)
+    assert not same(first, trained(images, seed=3, **course)[0])
 
 
-def test_a_last_batch_of_one_image_is_left_out() -> None:
+def test_the_document_says_what_was_done_and_which_weights_are_the_best() -> None:
+    _, document = trained(a_split(129), epochs=2, learning_rate=0.02, augment="shift")
+    assert document.model_dump(exclude={"losses", "kept", "precision"}) == {
+        "epochs": 2,
+        "images": 129,
+        "labelled": True,
+        "batch": 128,
+        "learning_rate": 0.02,
+        "augment": "shift",
+        "processes": 1,
+    }
+    found = {name: loss for name, loss in document.losses.items() if loss is not None}
+    assert [*found] == ["start", "last", "averaged"]
+    assert found[document.kept] == min(found.values())
+
+
+def test_training_that_does_not_help_is_not_kept() -> None:
     original, program = narrowed()
-    finetune(original, program, a_split(129), epochs=1)
-    assert np.isfinite(weights(program)["stem.1.running_var"]).all()
+    before = weights(program)
+    wrong = answered(a_split(256), original)
+    turned = dataclasses.replace(wrong.samples, labels=(wrong.samples.labels + 1) % 4)  # type: ignore[operator]
+    right = answered(a_split(100, seed=5), original)
+    course = Course(1, learning_rate=1.0)
+    done, document = finetune(original, program, dataclasses.replace(wrong, samples=turned), right, course)
+    assert document.kept == "start"
+    assert all(np.array_equal(value, before[name]) for name, value in weights(done).items())
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_interrupted_training_goes_on_to_the_same_bits(tmp_path: Path, stop: int) -> None:
+    whole, _ = trained(a_split(256), epochs=4, learning_rate=0.03, augment="flip")
+    checkpoint = tmp_path / "checkpoint.pt"
+    with pytest.raises(KeyboardInterrupt):
+        trained(
+            a_split(256),
+            epochs=4,
+            learning_rate=0.03,
+            augment="flip",
+            checkpoint=checkpoint,
+            progress=Stopped(stop),
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    done, document = trained(
+        a_split(256), epochs=4, learning_rate=0.03, augment="flip", checkpoint=checkpoint
+    )
+    assert document.kept != "start"
+    assert same(done, whole)
+
+
+def test_another_course_starts_again(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.pt"
+    course = {"epochs": 2, "learning_rate": 0.03, "augment": "flip"}
+    trained(a_split(256), checkpoint=checkpoint, **course)
+    done, document = trained(a_split(256), seed=7, checkpoint=checkpoint, **course)
+    assert document.kept != "start"
+    assert same(done, trained(a_split(256), seed=7, **course)[0])
+
+
+def test_a_damaged_checkpoint_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"half of")
+    with pytest.raises(StorageError):
+        trained(a_split(64), checkpoint=tmp_path / "checkpoint.pt")
+
+
+def test_one_image_cannot_be_trained_on() -> None:
+    with pytest.raises(DataError) as caught:
+        trained(a_split(1))
+    assert caught.value.hint == "bring more data, or leave --epochs out"
 
 
 def test_training_that_diverges_is_an_error_with_a_way_out() -> None:
@@ -106,7 +220,21 @@ def test_training_that_diverges_is_an_error_with_a_way_out() -> None:
     with torch.no_grad():
         program.tensors()["head.weight"].fill_(1e38)
     with pytest.raises(GateError) as caught:
-        finetune(original, program, a_split(64), epochs=1)
+        finetune(original, program, a_split(64), a_split(20, seed=5), Course(1))
     assert caught.value.message == "fine-tuning diverged: the loss is not finite"
-    assert caught.value.hint == "leave --epochs out; the refitted network needs no training"
+    assert caught.value.hint == (
+        "lower --learning-rate, or leave --epochs out; the refitted network needs no training"
+    )
     assert caught.value.exit_code == 1
+
+
+@pytest.fixture
+def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "has_bfloat16", lambda device: False)
+
+
+@pytest.mark.usefixtures("single_precision")
+def test_in_single_precision_it_learns_too() -> None:
+    _, document = trained(a_split(512), epochs=2)
+    assert document.precision == "float32"
+    assert document.losses["last"] < document.losses["start"]  # type: ignore[operator]

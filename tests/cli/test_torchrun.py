@@ -1,0 +1,85 @@
+"""Several processes do what one does: the same statistics and plan, one set of files, one voice."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command import ENVIRONMENT, ROOT
+
+from cli.conftest import DIGITS, Finished
+from edgeprune.core.plan import Plan
+from edgeprune.core.screening import Screening
+
+TORCHRUN = (
+    "-m torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint localhost:0".split()
+)
+
+pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the run is for this machine: x86-64")
+
+
+def torchrun(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of `edgeprune compress` on the embedded example."""
+    return subprocess.run(
+        [sys.executable, *TORCHRUN, "-m", "edgeprune", "compress", DIGITS, "--target", "x86-64", *options],
+        cwd=ROOT,
+        env={**ENVIRONMENT, "PYTHONWARNINGS": "ignore"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two processes' run folder; what they printed lies beside it."""
+    run = tmp_path_factory.mktemp("together") / "run"
+    done = torchrun("--format", "onnx", "--epochs", "1", "--augment", "shift", "--json", "--out", run)
+    assert done.returncode == 0, done.stderr
+    (run.parent / "out").write_text(done.stdout)
+    (run.parent / "err").write_text(done.stderr)
+    return run
+
+
+def test_two_processes_find_the_same_statistics(finished: Finished, folder: Path) -> None:
+    one, two = (Screening.load(place / "screening.json") for place in (finished.folder, folder))
+    assert [*one.groups] == [*two.groups]
+    for name, group in one.groups.items():
+        assert two.groups[name].order == group.order
+        for field in ("scores", "harm", "f_statistic", "p_value"):
+            expected, found = getattr(group, field), getattr(two.groups[name], field)
+            # Small harms are differences of large moments: rounding shows against the curve's end.
+            assert np.allclose(found, expected, rtol=0, atol=1e-6 * max(expected)), (name, field)
+
+
+def test_two_processes_make_the_same_plan(finished: Finished, folder: Path) -> None:
+    one, two = (Plan.load(place / "plan.json") for place in (finished.folder, folder))
+    assert two.cuts == one.cuts
+
+
+def test_one_of_two_processes_writes_and_talks(folder: Path) -> None:
+    assert (folder.parent / "out").read_text() == (folder / "report.json").read_text()
+    stages = [line[:32].rstrip() for line in (folder.parent / "err").read_text().splitlines()]
+    assert [stages.count(name) for name in ("load", "screen", "finetune", "profile")] == [1, 1, 1, 1]
+    assert not [*folder.rglob(".writing-*")]
+
+
+def test_two_processes_train_on_all_images_together(folder: Path) -> None:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    done = report["finetuning"]
+    assert (done["processes"], done["images"], done["augment"]) == (2, 1020, "shift")
+    assert done["losses"]["last"] < 1
+
+
+def test_a_wrong_request_is_said_once(tmp_path: Path) -> None:
+    done = torchrun("--criterion", "refti", "--out", tmp_path / "run")
+    assert done.returncode != 0
+    assert done.stderr.count("error: unknown criterion 'refti'") == 1
+    assert not (tmp_path / "run").exists()
