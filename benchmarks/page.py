@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edgeprune.stages.profile import describe_device
@@ -26,13 +26,25 @@ def put_section(page: Path, header: str, order: Iterable[str], name: str, lines:
 
 def taken() -> str:
     """The sentence that says when and on what a section was measured."""
+    return f"Taken {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {machine()}."
+
+
+def machine() -> str:
+    """The processor here, and how many cores it has."""
     found = describe_device()
-    return f"Taken {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {found.cpu}, {found.cores} cores."
+    return f"{found.cpu}, {found.cores} cores"
 
 
 def versions(packages: Iterable[str]) -> str:
-    """`name version` of installed packages, in one line."""
-    return ", ".join(f"{name} {version(name)}" for name in packages)
+    """`name version` of those packages that are installed, in one line."""
+    return ", ".join(f"{name} {found}" for name in packages if (found := _version(name)))
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def say(text: str) -> None:
