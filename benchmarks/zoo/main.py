@@ -95,10 +95,10 @@ Written by `make zoo`, which measures the sections below one after the other; ea
   constant: a layer scale of 1e-6 or a classifier of zeros would hide a wrong cut.
 - The oracle compares the shrunk network with the original whose cut channels are silenced, in float64, on
   two inputs: largest difference relative to the largest output. It fails above 1e-9.
-- Every measurement has a process of its own, and only one runs at a time (the random networks: several), so that
-  seconds are those of a machine that does nothing else, with torch's default number of threads. Before the
-  clock starts a network of two layers is captured and cut, since the first export of a process loads several
-  hundred modules of torch (about two seconds and 100 MB).
+- Every measurement has a process of its own, and only one runs at a time (random networks: several), so
+  that seconds are those of a machine that does nothing else, with torch's default number of threads. Before
+  the clock starts a network of two layers is captured and cut, since the first export of a process loads
+  several hundred modules of torch (about two seconds and 100 MB).
 """
 
 CUTTING_TEXT = (
