@@ -277,7 +277,10 @@ def _value_bytes(node: Node, narrowed: Narrowed) -> int:
     if node.target in _VIEWS:
         return 0
     sizes = [narrowed.count(labels, size) for labels, size in zip(axes, single_sizes(value), strict=True)]
-    return math.prod(sizes) * value.element_size()
+    spread = narrowed.notes.get(node.name) if all(labels is None for labels in axes) else None
+    # Within a shuffle the channels are spread over two axes without labels.
+    share = 1 if spread is None else narrowed.count(spread, 0) / len(spread)
+    return round(math.prod(sizes) * share) * value.element_size()
 
 
 _VIEWS = {

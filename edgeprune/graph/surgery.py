@@ -48,11 +48,10 @@ def _bypass(coupling: Coupling, module: GraphModule, narrowed: Narrowed) -> None
         # Whoever went on from this sum, further removed branches included, goes on from the skip.
         twins[block.total.name] = skip
     members = {node.name for block in gone for node in (*block.members, block.total)}
-    # Rewrites may have added nodes behind those of a branch.
-    known = set(coupling.axes)
-    erase_unread(
-        module, [node for node in module.graph.nodes if node.name in members or node.name not in known]
-    )
+    # Rewrites may have added nodes behind those of a branch, and leave operators that nobody reads.
+    read = {node.name for node in coupling.program.graph.nodes if node.op == "call_function" and node.users}
+    known = set(coupling.axes) - members - read
+    erase_unread(module, [node for node in module.graph.nodes if node.name not in known])
 
 
 def _narrow(tensor: Tensor, axes: Axes, narrowed: Narrowed) -> Tensor:

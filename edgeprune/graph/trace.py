@@ -187,7 +187,11 @@ class Tracer:
     def _carries(self, node: Node, carried: NDArray[np.bool_]) -> bool:
         axes = self._coupling.axes.get(node.name, ())
         parts = axes if isinstance(axes, list) else [axes]
-        return any(_any(labels, carried) for part in parts for labels in part)
+        labelled = [labels for part in parts for labels in part if labels is not None]
+        if not labelled and node.name in self._coupling.notes:
+            # Within a shuffle the channels are spread over two axes without labels.
+            labelled = [self._coupling.notes[node.name]]
+        return any(_any(one, carried) for one in labelled)
 
     def _axes(self, node: Node) -> Axes:
         axes = self._coupling.axes[node.name]

@@ -55,7 +55,6 @@ REFUSED = {
     "multihead_attention": "module 'mix' (MultiheadAttention) fails at zoo.py:*: was expecting embedding dim",
     "grouped_query_attention": "the network (Net) fails at zoo.py:*: shape '[-1, 6, 4, 4]' is invalid",
     "rearranged": "the network (Net) fails at zoo.py:*: index 5 is out of bounds for dimension 0 with size 3",
-    "shuffled_by_operator": "the network (Net) fails at zoo.py:*: Number of channels must be divisible by",
     "residual_blocks": "the plan takes out whole blocks, which the class builds: 'one.0.0.weight' is gone*",
     "relative_positions": "the network (Net) fails at zoo.py:*: shape '[-1, 6, 3, 4, 4]' is invalid",
     "weight_standardisation": "'body.weight' is computed in the module (a parametrization, or its forward)*",

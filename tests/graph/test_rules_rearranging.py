@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.surgery import shrink
-from graph.labels import assert_exact, classes, constants, free, keeping, situation, why_locked, wired
+from graph.labels import assert_exact, classes, free, why_locked, wired
 
 
 def moved(move: Callable[[Tensor], Tensor], channels: int = 8) -> Coupling:
@@ -70,38 +69,6 @@ def test_both_halves_of_a_gate_go_together() -> None:
 
 def test_a_gate_over_space_leaves_the_channels_alone() -> None:
     coupling = moved(lambda x: F.glu(x, -1))
-
-    assert free(coupling) == {"first": 8}
-    assert_exact(coupling)
-
-
-def test_a_shuffle_by_operator_has_whole_groups_and_places() -> None:
-    coupling = situation("shuffled_by_operator")
-
-    def rows(tensor: str, axis: int) -> list[list[list[int]]]:
-        return [
-            piece.indices.tolist()
-            for group in coupling.free()
-            for piece in group.slices
-            if (piece.tensor, piece.axis) == (tensor, axis)
-        ]
-
-    groups = [list(range(4 * one, 4 * one + 4)) for one in range(3)]
-    places = [[place, place + 4, place + 8] for place in range(4)]
-    assert groups in rows("stem.0.weight", 0)
-    assert places in rows("stem.0.weight", 0)
-    # Behind the shuffle a group is every third channel, a place three in a row.
-    assert [[one, one + 3, one + 6, one + 9] for one in range(3)] in rows("body.0.weight", 1)
-    assert [[3 * place, 3 * place + 1, 3 * place + 2] for place in range(4)] in rows("body.0.weight", 1)
-    (whole,) = (one for one in coupling.free() if one.units == 3)
-    shrunk = shrink(coupling, keeping(coupling, **{whole.id: (0, 2)}))
-    assert constants(shrunk.module, "aten.channel_shuffle.default") == [(2,)]
-    assert_exact(coupling)
-
-
-@pytest.mark.parametrize("groups", [1, 8])
-def test_a_shuffle_that_moves_nothing_locks_nothing(groups: int) -> None:
-    coupling = moved(lambda x: F.channel_shuffle(x, groups))
 
     assert free(coupling) == {"first": 8}
     assert_exact(coupling)

@@ -37,28 +37,6 @@ def units(coupling: Coupling, tensor: str, axis: int = 0) -> dict[str, list[list
     }
 
 
-def test_a_shuffle_moves_channels_and_can_be_cut_two_ways() -> None:
-    found = units(situation("channel_shuffle"), "stem.0.weight")
-
-    assert sorted(found.values()) == [
-        [list(range(8)), list(range(8, 16))],
-        [[place, place + 8] for place in range(8)],
-    ] or sorted(found.values()) == [
-        [[place, place + 8] for place in range(8)],
-        [list(range(8)), list(range(8, 16))],
-    ]
-    readers = units(situation("channel_shuffle"), "body.0.weight", 1)
-    assert sorted(map(str, readers.values())) == sorted(
-        map(
-            str,
-            [
-                [[2 * place, 2 * place + 1] for place in range(8)],
-                [list(range(0, 16, 2)), list(range(1, 16, 2))],
-            ],
-        )
-    )
-
-
 def test_the_constants_of_a_view_follow() -> None:
     coupling = situation("view_constant")
 

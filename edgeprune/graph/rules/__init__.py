@@ -15,6 +15,7 @@ from edgeprune.graph.rules import (
     recurrent,
     reduction,
     reshaping,
+    shuffling,
 )
 
 RULES: dict[str, Rule] = {
@@ -29,4 +30,5 @@ RULES: dict[str, Rule] = {
     **recurrent.RULES,
     **reduction.RULES,
     **reshaping.RULES,
+    **shuffling.RULES,
 }

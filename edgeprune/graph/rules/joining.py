@@ -90,7 +90,7 @@ def rewrite_cut_out(node: Node, narrowed: Narrowed) -> None:
         last = narrowed.count(labels[:end], len(labels[:end]))
         node.args, node.kwargs = (source, axis, first, last), {}
     else:
-        _take(node, source, axis, _surviving(labels, np.arange(start, end, step), narrowed))
+        take(node, source, axis, surviving(labels, np.arange(start, end, step), narrowed))
 
 
 def select(flow: Flow, node: Node) -> Axes:
@@ -147,7 +147,7 @@ def rewrite_pick_many(node: Node, narrowed: Narrowed) -> None:
     axis = _axis(node, node.args[1], len(axes))
     labels, found = axes[axis], _constant(node, positions)
     if labels is not None and narrowed.is_cut(labels) and found is not None:
-        _take(node, source, axis, _surviving(labels, found % len(labels), narrowed))
+        take(node, source, axis, surviving(labels, found % len(labels), narrowed))
 
 
 def index(flow: Flow, node: Node) -> Axes:
@@ -180,7 +180,7 @@ def rewrite_index(node: Node, narrowed: Narrowed) -> None:
     for axis, positions in enumerate(given):
         labels, found = axes[axis], _constant(node, positions)
         if labels is not None and narrowed.is_cut(labels) and found is not None and found.ndim == 1:
-            _take(node, source, axis, _surviving(labels, found % len(labels), narrowed))
+            take(node, source, axis, surviving(labels, found % len(labels), narrowed))
 
 
 def _picked(flow: Flow, node: Node, axes: Axes, axis: int, positions: object) -> Axes:
@@ -204,13 +204,13 @@ def _constant(node: Node, positions: object) -> Labels | None:
     return np.asarray(value.numpy(), dtype=np.int64)
 
 
-def _surviving(labels: Labels, positions: Labels, narrowed: Narrowed) -> Labels:
+def surviving(labels: Labels, positions: Labels, narrowed: Narrowed) -> Labels:
     """Those positions that stay, in the numbering after the cut."""
     kept = narrowed.kept[labels]
     return (np.cumsum(kept) - 1)[positions[kept[positions]]]
 
 
-def _take(node: Node, source: Node, axis: int, positions: Labels) -> None:
+def take(node: Node, source: Node, axis: int, positions: Labels) -> None:
     """Make a node an index_select of written-out positions."""
     module = node.graph.owning_module
     assert module is not None

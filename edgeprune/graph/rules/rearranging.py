@@ -1,34 +1,12 @@
-"""Indices in another order or number: shuffles, rolls, repeats, gated halves."""
+"""Indices in another order or number: pixel shuffles, rolls, repeats, gated halves."""
 
 from __future__ import annotations
 
 import numpy as np
 from torch.fx import Node
 
-from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule
-from edgeprune.graph.nodes import argument, set_argument
-
-
-def shuffle_channels(flow: Flow, node: Node) -> Axes:
-    """channel_shuffle: (groups, each) becomes (each, groups)."""
-    axes, groups = flow.of(node.args[0]), node.args[1]
-    assert isinstance(groups, int)
-    channels = axes[1]
-    if channels is None:
-        return axes
-    sizes = (groups, len(channels) // groups)
-    whole, each = flow.divide(channels, sizes)
-    if whole is not None:
-        flow.notes[node] = whole
-    return (axes[0], flow.merge((each, whole), sizes[::-1]), *axes[2:])
-
-
-def rewrite_shuffle_channels(node: Node, narrowed: Narrowed) -> None:
-    """As many groups as are left."""
-    groups = node.args[1]
-    assert isinstance(groups, int)
-    if node.name in narrowed.notes:
-        set_argument(node, 1, narrowed.count(narrowed.notes[node.name], groups))
+from edgeprune.graph.flow import Axes, Flow, Labels, Rule
+from edgeprune.graph.nodes import argument
 
 
 def shuffle_pixels(flow: Flow, node: Node) -> Axes:
@@ -115,8 +93,6 @@ def repeat_each(flow: Flow, node: Node) -> Axes:
 
 
 RULES = {
-    "aten.channel_shuffle.default": Rule(shuffle_channels, rewrite_shuffle_channels),
-    "aten.native_channel_shuffle.default": Rule(shuffle_channels, rewrite_shuffle_channels),
     "aten.pixel_shuffle.default": Rule(shuffle_pixels),
     "aten.pixel_unshuffle.default": Rule(unshuffle_pixels),
     "aten.glu.default": Rule(gated_linear_unit),

@@ -8,6 +8,7 @@ from torch.fx import Node
 
 from edgeprune.graph.flow import Axes, Flow, Labels, Narrowed, Rule
 from edgeprune.graph.nodes import set_argument, shape_of, single_sizes
+from edgeprune.graph.rules.shuffling import label_written_shuffle, rewrite_written_shuffle
 
 Shape = tuple[int, ...]
 
@@ -17,6 +18,9 @@ def reshape(flow: Flow, node: Node) -> Axes:
 
     Sizes are those of a batch of one; the batch may be part of a run as its outermost axis.
     """
+    shuffle = label_written_shuffle(flow, node)
+    if shuffle is not None:
+        return shuffle
     source = node.args[0]
     assert isinstance(source, Node)
     axes, before, after = flow.of(source), _sizes(source), _sizes(node)
@@ -36,7 +40,14 @@ def reshape(flow: Flow, node: Node) -> Axes:
 
 def rewrite_reshape(node: Node, narrowed: Narrowed) -> None:
     """Written-out sizes follow the cut."""
+    if rewrite_written_shuffle(node, narrowed):
+        return
     set_argument(node, 1, _rewritten(node.args[1], narrowed.of(node), narrowed))
+
+
+def rewrite_flatten(node: Node, narrowed: Narrowed) -> None:
+    """Nothing is written out but where a flatten ends a shuffle."""
+    rewrite_written_shuffle(node, narrowed)
 
 
 def rewrite_unflatten(node: Node, narrowed: Narrowed) -> None:
@@ -203,7 +214,7 @@ RULES = {
     "aten.view.default": Rule(reshape, rewrite_reshape),
     "aten.reshape.default": Rule(reshape, rewrite_reshape),
     "aten._unsafe_view.default": Rule(reshape, rewrite_reshape),
-    "aten.flatten.using_ints": Rule(reshape),
+    "aten.flatten.using_ints": Rule(reshape, rewrite_flatten),
     "aten.unflatten.int": Rule(reshape, rewrite_unflatten),
     "aten.permute.default": Rule(permute),
     "aten.transpose.int": Rule(transpose),
