@@ -198,6 +198,9 @@ def difference(document: PlanDifference) -> None:
             format_ranges(row.only_second),
         )
     out.print(table if document.groups else "the two plans cut alike")
+    for row in document.groups:
+        if row.lanes:
+            out.print(f"{row.group}: other channels in {row.lanes} groups of its convolution")
     for title, side in zip(("first", "second"), sides, strict=True):
         out.print(
             f"{title}: {side.name} ({side.criterion}, {side.budget}): {_saving(side.before, side.after)}"

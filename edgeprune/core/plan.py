@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edgeprune.core.document import Document, read_mapping
 from edgeprune.core.errors import DocumentError, RequestError
@@ -36,6 +37,11 @@ class Cut(Document):
     group: str
     units: int = Field(gt=0, description="units the group has before the cut")
     kept: tuple[int, ...] = Field(json_schema_extra={"minItems": 1})
+    lanes: tuple[tuple[int, ...], ...] = Field(
+        default=(),
+        description="where the groups of a grouped convolution keep different channels: what each of them "
+        "keeps, as many as `kept`, which is the first of them",
+    )
 
     @model_validator(mode="after")
     def _kept_units_exist(self) -> Cut:
@@ -45,7 +51,19 @@ class Cut(Document):
             raise ValueError("kept must be ascending, each unit once")
         if self.kept[0] < 0 or self.kept[-1] >= self.units:
             raise ValueError(f"kept must lie in 0..{self.units - 1}")
+        for number, lane in enumerate(self.lanes):
+            if list(lane) != sorted(set(lane)) or len(lane) != len(self.kept):
+                raise ValueError(f"lane {number} must be ascending, each once, and as many as kept")
+            if lane[0] < 0 or lane[-1] >= self.units:
+                raise ValueError(f"lane {number} must lie in 0..{self.units - 1}")
+        if self.lanes and self.lanes[0] != self.kept:
+            raise ValueError("kept must be the first of the lanes")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_lanes(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = write(self)
+        return found if self.lanes else {key: value for key, value in found.items() if key != "lanes"}
 
     @property
     def removed(self) -> tuple[int, ...]:
@@ -215,6 +233,9 @@ class GroupDifference(Document):
     kept_second: int
     only_first: tuple[int, ...] = Field(description="units that only the first plan keeps")
     only_second: tuple[int, ...] = Field(description="units that only the second plan keeps")
+    lanes: int = Field(
+        default=0, description="groups of a grouped convolution that keep other channels in the two plans"
+    )
 
 
 class PlanDifference(Document):
@@ -266,7 +287,8 @@ def _differing(first: Plan, second: Plan, names: tuple[str, str]) -> Iterator[Gr
         mine, other = (
             set(side[group].kept) if group in side else set(range(count)) for side in (ours, theirs)
         )
-        if mine != other:
+        lanes = _lanes_apart(ours.get(group), theirs.get(group))
+        if mine != other or lanes:
             yield GroupDifference(
                 group=group,
                 units=count,
@@ -274,4 +296,12 @@ def _differing(first: Plan, second: Plan, names: tuple[str, str]) -> Iterator[Gr
                 kept_second=len(other),
                 only_first=tuple(sorted(mine - other)),
                 only_second=tuple(sorted(other - mine)),
+                lanes=lanes,
             )
+
+
+def _lanes_apart(first: Cut | None, second: Cut | None) -> int:
+    """How many groups of a convolution keep other channels in one cut than in the other."""
+    count = max((len(cut.lanes) for cut in (first, second) if cut), default=0)
+    sides = [(cut.lanes or (cut.kept,) * count) if cut else () for cut in (first, second)]
+    return sum(mine != other for mine, other in zip_longest(*sides)) if count else 0

@@ -20,6 +20,7 @@ from edgeprune.graph.blocks import Block, find_blocks
 from edgeprune.graph.capture import Program
 from edgeprune.graph.closure import Closures
 from edgeprune.graph.flow import Axes, Consumption, Flow, Labels, Narrowed, Reading, unlabelled
+from edgeprune.graph.lanes import Lanes, find_lanes
 from edgeprune.graph.nodes import attribute, operator_name, shape_of, tensor_shape
 from edgeprune.graph.rules import RULES
 
@@ -49,6 +50,8 @@ class Coupling:
     unit_classes: Mapping[str, NDArray[np.int64]]
     blocks: Mapping[int, Block]
     """Residual branches by the label that says whether they stay."""
+    lanes: Mapping[str, Lanes]
+    """Groups of channels that may be cut differently in each group of a convolution, see `graph/lanes.py`."""
     enclosing: Mapping[str, Labels]
     """For nodes inside removable branches the labels of those branches: the node runs while all stay."""
 
@@ -76,6 +79,13 @@ class Coupling:
                 )
             if group.locked:
                 raise DocumentError(f"plan: group '{cut.group}' is locked: {group.locked}")
+            lanes = self.lanes[cut.group].count if cut.group in self.lanes else 1
+            if len(cut.lanes) not in {0, lanes}:
+                raise DocumentError(
+                    f"plan: group '{cut.group}' keeps channels of its own in {len(cut.lanes)} lanes, it has "
+                    f"{lanes} in this network",
+                    hint="without 'lanes' the same units are kept everywhere",
+                )
             kept[self.unit_classes[cut.group][list(cut.removed)]] = False
         return kept
 
@@ -127,6 +137,7 @@ def couple(program: Program, allow: Iterable[str] = ()) -> Coupling:
         class_of=class_of,
         unit_classes=unit_classes,
         blocks=blocks,
+        lanes=find_lanes(flow, class_of, groups, unit_classes),
         enclosing=_enclosing(blocks),
     )
 

@@ -54,6 +54,8 @@ class Product:
 
     flat: Labels
     factors: tuple[Labels, ...]
+    lanes: bool = False
+    """Whether the indices in a row of `flat` may change places, each row for itself (`graph/lanes.py`)."""
 
 
 @dataclass(slots=True, eq=False)

@@ -8,8 +8,10 @@ import numpy as np
 
 from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Cut
+from edgeprune.graph.arrange import moves_of
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Axes, Narrowed
+from edgeprune.graph.lanes import Moves
 
 
 def narrowings(coupling: Coupling, cuts: Sequence[Cut]) -> dict[str, Narrowing]:
@@ -24,13 +26,17 @@ def narrowings(coupling: Coupling, cuts: Sequence[Cut]) -> dict[str, Narrowing]:
     # What export lifts out of the code (constants, plain attributes) is in no state dict.
     persistent = coupling.program.module.state_dict().keys()
     gone = dropped(coupling, cuts)
+    moved = moves_of(coupling, cuts)
     found = {}
     for name, tensor in coupling.program.tensors().items():
         if name in gone:
             continue
         kept = _kept(coupling.tensors[name], narrowed)
         if kept:
-            found[name] = Narrowing(shape=tuple(tensor.shape), kept=kept, persistent=name in persistent)
+            kept, blocks = _before_moves(kept, moved.get(name))
+            found[name] = Narrowing(
+                shape=tuple(tensor.shape), kept=kept, blocks=blocks, persistent=name in persistent
+            )
     return found
 
 
@@ -42,6 +48,22 @@ def dropped(coupling: Coupling, cuts: Sequence[Cut]) -> tuple[str, ...]:
         for node in coupling.program.graph.nodes
         if node.op == "get_attr" and not coupling.runs(node, narrowed)
     )
+
+
+def _before_moves(
+    kept: dict[int, tuple[int, ...]], moves: Moves | None
+) -> tuple[dict[int, tuple[int, ...]], tuple[tuple[int, ...], ...]]:
+    """Where the indices that stay came from, and what axis 1 keeps in each block of axis 0."""
+    if moves is None:
+        return kept, ()
+    came = {
+        axis: tuple(moves.axes[axis][list(stays)].tolist()) if axis in moves.axes else stays
+        for axis, stays in kept.items()
+    }
+    if moves.blocks is None or 1 not in kept:
+        return came, ()
+    blocks = tuple(tuple(row) for row in moves.blocks[:, list(kept[1])].tolist())
+    return {**came, 1: blocks[0]}, blocks
 
 
 def _kept(axes: Axes, narrowed: Narrowed) -> dict[int, tuple[int, ...]]:

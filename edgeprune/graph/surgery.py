@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from edgeprune.core.plan import Cut
+from edgeprune.graph.arrange import arranged_for
 from edgeprune.graph.canonical import erase_unread
 from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.couple import Coupling
@@ -18,6 +19,7 @@ from edgeprune.graph.rules import RULES
 
 def shrink(coupling: Coupling, cuts: tuple[Cut, ...]) -> Program:
     """Cut units out of a copy of the program; node and parameter names stay as they were."""
+    coupling = arranged_for(coupling, cuts)
     program = coupling.program
     narrowed = coupling.narrowed(cuts)
     done: dict[int, Tensor] = {}

@@ -22,8 +22,10 @@ from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
+from edgeprune.graph.arrange import by_strength, coupled_anew
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.lanes import orders_of
 from edgeprune.graph.processes import Processes, together
 from edgeprune.graph.stored import Programs
 from edgeprune.pipeline.kept import (
@@ -42,7 +44,7 @@ from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.finetune import RATE, Course, finetune
 from edgeprune.stages.load import load, read_weights, require_single
-from edgeprune.stages.plan import plan
+from edgeprune.stages.plan import in_own_order, plan
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
@@ -177,18 +179,25 @@ def _run(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
+    # Within its group of a convolution a channel may stand anywhere: the weakest of each group go together.
+    orders = by_strength(coupling)
+    ranked = coupled_anew(coupling, orders, request.allow_inexact)
     splits = draw(request, original)
     criterion = request.criterion or default_criterion(splits.calibration if splits else None)
 
     screening = run.stage(
         "screen",
-        lambda: _screen(coupling, splits, criterion, request, run.team, progress),
+        lambda: _screen(ranked, splits, criterion, request, run.team, progress),
         Documents(Screening, "screening.json"),
         shared=True,
     )
     proposal = run.stage(
         "plan",
-        lambda: plan(coupling, screening, request.budget, multiple=target.channels.multiple, seed=seed),
+        lambda: in_own_order(
+            coupling,
+            plan(ranked, screening, request.budget, multiple=target.channels.multiple, seed=seed),
+            orders,
+        ),
         Documents(Plan, hidden("proposal.json")),
     )
     cut = run.stage("shrink", lambda: _shrink(coupling, proposal, progress), CutStore(coupling))
@@ -196,7 +205,7 @@ def _run(
     if splits is not None:
         refitted = run.stage(
             "compensate",
-            lambda: _compensate(coupling, cut, splits, seed, progress),
+            lambda: _compensate(coupling, cut, splits, request, progress),
             RefittedStore(),
         )
         network, compensation = refitted.program, refitted.compensation
@@ -306,15 +315,17 @@ def _shrink(coupling: Coupling, proposal: Plan, progress: Progress) -> Cut:
     return result
 
 
-def _compensate(coupling: Coupling, cut: Cut, splits: Splits, seed: int, progress: Progress) -> Refitted:
+def _compensate(
+    coupling: Coupling, cut: Cut, splits: Splits, request: Request, progress: Progress
+) -> Refitted:
     return Refitted(
         *compensate(
-            coupling,
+            coupled_anew(coupling, orders_of(cut.plan.cuts), request.allow_inexact),
             cut.program,
             cut.plan,
             splits.calibration,
             splits.selection,
-            seed=seed,
+            seed=request.seed,
             progress=progress,
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.units import format_count
 from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.lanes import Order, named
 from edgeprune.graph.narrowing import dropped, narrowings
 
 
@@ -58,6 +59,12 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
         tensors=narrowings(coupling, cuts),
         dropped=dropped(coupling, cuts),
     )
+
+
+def in_own_order(coupling: Coupling, made: Plan, orders: Mapping[str, Order]) -> Plan:
+    """A plan for an arranged network (`graph/arrange.py`) in terms of the network as it is."""
+    cuts = tuple(named(cut, orders.get(cut.group)) for cut in made.cuts)
+    return made.model_copy(update={"cuts": cuts, "tensors": narrowings(coupling, cuts)})
 
 
 @dataclass(frozen=True, slots=True)

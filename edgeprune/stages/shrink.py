@@ -93,11 +93,15 @@ def _require_consistent(coupling: Coupling, plan: Plan) -> None:
     expected = narrowings(coupling, plan.cuts)
     for name in dict.fromkeys([*expected, *plan.tensors]):
         said, follows = plan.tensors.get(name), expected.get(name)
-        if said is None or follows is None or (said.shape, said.kept) != (follows.shape, follows.kept):
+        if said is None or follows is None or _stays(said) != _stays(follows):
             raise DocumentError(
                 f"plan: tensor '{name}' {_described(said)}, by the cuts it {_described(follows)}",
                 hint="after editing cuts by hand delete 'tensors'; they are worked out again",
             )
+
+
+def _stays(narrowing: Narrowing) -> tuple[object, ...]:
+    return narrowing.shape, narrowing.kept, narrowing.blocks
 
 
 def _described(narrowing: Narrowing | None) -> str:

@@ -95,6 +95,11 @@ EDITED: dict[str, tuple[Edit, str, str]] = {
         "plan.json: cuts: group '0' is cut twice",
         CORRECT,
     ),
+    "lanes that the group has not": (
+        lambda plan: plan["cuts"][0].update(lanes=[plan["cuts"][0]["kept"]] * 2),
+        "plan: group '0' keeps channels of its own in 2 lanes, it has 1 in this network",
+        "without 'lanes' the same units are kept everywhere",
+    ),
     "an unknown key": (
         lambda plan: plan["cuts"][0].update(keep=[1]),
         "plan.json: cuts.0.keep: unknown key",

@@ -143,6 +143,7 @@ def test_json_prints_the_difference(here: Here, two: Path) -> None:
         "kept_second": 5,
         "only_first": [5, 7, 9, 11],
         "only_second": [2],
+        "lanes": 0,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,42 @@ def test_kept_units_exist_once_in_order(kept: list[int], fault: str) -> None:
     with pytest.raises(DocumentError) as caught:
         Cut.parse({"group": "body", "units": 4, "kept": kept}, source="cut")
     assert caught.value.message == f"cut: {fault}"
+
+
+@pytest.mark.parametrize(
+    ("lanes", "fault"),
+    [
+        ([[0, 1], [1, 0]], "lane 1 must be ascending, each once, and as many as kept"),
+        ([[0, 1], [2, 2]], "lane 1 must be ascending, each once, and as many as kept"),
+        ([[0, 1], [2]], "lane 1 must be ascending, each once, and as many as kept"),
+        ([[0, 1], [2, 4]], "lane 1 must lie in 0..3"),
+        ([[1, 2], [0, 1]], "kept must be the first of the lanes"),
+    ],
+)
+def test_every_lane_keeps_as_many_units(lanes: list[list[int]], fault: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        Cut.parse({"group": "body", "units": 4, "kept": [0, 1], "lanes": lanes}, source="cut")
+    assert caught.value.message == f"cut: {fault}"
+
+
+def test_lanes_are_written_where_there_are_some() -> None:
+    plain = Cut(group="body", units=4, kept=(0, 1))
+    own = Cut(group="body", units=4, kept=(0, 1), lanes=((0, 1), (2, 3)))
+
+    assert json.loads(plain.to_json()) == {"group": "body", "units": 4, "kept": [0, 1]}
+    assert json.loads(own.to_json())["lanes"] == [[0, 1], [2, 3]]
+    for cut in (plain, own):
+        assert Cut.parse(json.loads(cut.to_json()), source="cut") == cut
+
+
+def test_plans_whose_lanes_differ_differ() -> None:
+    first = with_cuts(Cut(group="body", units=4, kept=(0, 1), lanes=((0, 1), (2, 3), (0, 1))))
+    second = with_cuts(Cut(group="body", units=4, kept=(0, 1)))
+
+    (row,) = first.compare(second).groups
+    assert (row.only_first, row.only_second, row.lanes) == ((), (), 1)
+    assert [one.lanes for one in first.compare(with_cuts()).groups] == [3]
+    assert first.compare(first).groups == ()
 
 
 def with_cuts(*cuts: Cut) -> Plan:
@@ -62,6 +99,7 @@ def test_two_plans_differ_by_the_units_that_only_one_keeps() -> None:
             "kept_second": 2,
             "only_first": (1,),
             "only_second": (0,),
+            "lanes": 0,
         },
         {
             "group": "tail",
@@ -70,6 +108,7 @@ def test_two_plans_differ_by_the_units_that_only_one_keeps() -> None:
             "kept_second": 1,
             "only_first": (0,),
             "only_second": (),
+            "lanes": 0,
         },
     ]
     assert (found.only_first, found.only_second) == ((), ("tail",))

@@ -136,7 +136,8 @@ def _within_groups(
     if flat.shape[1] == 1:
         flow.equal.append((channels, whole))
         return
-    flow.products.append(Product(flat, (whole, flow.fresh(flat.shape[1]) if within is None else within)))
+    places = flow.fresh(flat.shape[1]) if within is None else within
+    flow.products.append(Product(flat, (whole, places), lanes=True))
 
 
 def _attach_bias(flow: Flow, node: Node, out: Labels) -> None:
