@@ -34,7 +34,7 @@ def find_blocks(program: Program) -> list[Block]:
     behind = _ancestors(program)
     numbers = {node: index for index, node in enumerate(program.graph.nodes)}
     nodes = list(program.graph.nodes)
-    shared = _shared_tensors(program)
+    shared, unread = _shared_tensors(program), _unread(program)
     found, names = [], set[str]()
     for total in nodes:
         if operator_name(total) != "aten.add.Tensor" or total.kwargs:
@@ -48,6 +48,7 @@ def find_blocks(program: Program) -> list[Block]:
             members = frozenset(nodes[index] for index in _bits(only))
             if _is_separable(members, total) and not _names(members) & shared and _names(members):
                 name = _unique(_name_of(total, members), names)
+                members |= {node for owner in _owners(members) for node in unread.get(owner, ())}
                 found.append(Block(name, total, skip, branch, members))
                 break
     return found
@@ -88,6 +89,19 @@ def _shared_tensors(program: Program) -> set[str]:
             name = str(node.target)
             names.setdefault(id(attribute(program.module, name)), []).append(name)
     return {name for each in names.values() if len(set(each)) > 1 for name in each}
+
+
+def _unread(program: Program) -> dict[str, list[Node]]:
+    """Buffers that a layer holds and nobody reads (how many batches a norm has seen), by the layer."""
+    found: dict[str, list[Node]] = {}
+    for node in program.graph.nodes:
+        if node.op == "get_attr" and not node.users:
+            found.setdefault(str(node.target).rpartition(".")[0], []).append(node)
+    return found
+
+
+def _owners(members: Iterable[Node]) -> set[str]:
+    return {name.rpartition(".")[0] for name in _names(members)}
 
 
 def _names(members: Iterable[Node]) -> set[str]:

@@ -16,6 +16,8 @@ from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.check import prove
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
+from edgeprune.graph.narrowing import dropped
+from edgeprune.graph.surgery import shrink
 from graph.labels import situation
 
 
@@ -55,7 +57,8 @@ def test_members_are_what_nobody_needs_any_more() -> None:
     (block,) = find_blocks(program(lambda net, x: x + net.one(x), one=branch()))
 
     assert block.tensors == (
-        *("one.0.0.weight", "one.0.1.bias", "one.0.1.running_mean", "one.0.1.running_var"),
+        *("one.0.0.weight", "one.0.1.bias", "one.0.1.num_batches_tracked", "one.0.1.running_mean"),
+        "one.0.1.running_var",
         *("one.0.1.weight", "one.1.bias", "one.1.weight"),
     )
     assert block.skip not in block.members
@@ -190,3 +193,13 @@ def test_a_single_branch_is_no_group_to_choose_from() -> None:
 
     assert len(coupling.blocks) == 1
     assert coupling.free("blocks") == []
+
+
+def test_what_a_norm_counts_goes_with_its_branch() -> None:
+    coupling = situation("residual_blocks")
+    cuts = (Cut(group="blocks", units=3, kept=(1,)),)
+
+    left = [name for name in shrink(coupling, cuts).module.state_dict() if "num_batches_tracked" in name]
+
+    assert left == ["stem.1.num_batches_tracked", "two.0.1.num_batches_tracked"]
+    assert "one.0.1.num_batches_tracked" in dropped(coupling, cuts)

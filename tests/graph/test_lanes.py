@@ -12,14 +12,17 @@ from torch import nn
 from zoo import SITUATIONS, Net, conv_bn, lived_in
 
 from edgeprune.core.errors import DocumentError
-from edgeprune.core.plan import Cut
+from edgeprune.core.plan import Cost, Cut, Plan
 from edgeprune.graph.arrange import arranged, arranged_for, by_strength, coupled_anew
 from edgeprune.graph.capture import capture
 from edgeprune.graph.check import prove
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.give_back import give_back
 from edgeprune.graph.lanes import named, paired
 from edgeprune.graph.narrowing import narrowings
 from edgeprune.graph.surgery import shrink
+
+NOTHING = Cost(parameters=0, macs=0, weight_bytes=0, peak_activation_bytes=0)
 
 
 def chain(**parts: nn.Module) -> Coupling:
@@ -249,3 +252,52 @@ def test_lanes_that_a_group_has_not_are_an_error() -> None:
     assert str(caught.value).startswith(
         "plan: group 'first.0' keeps channels of its own in 2 lanes, it has 4 in this network"
     )
+
+
+class Next(nn.Module):
+    """A class whose forward names no size, so that it can be given back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.deep, self.last = conv_bn(3, 12), conv_bn(12, 8, groups=4), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.last(self.deep(self.first(x)))
+        return answer
+
+
+def test_a_state_an_optimiser_and_the_class_follow_lanes_of_their_own() -> None:
+    module = lived_in(Next()).eval()
+    coupling = couple(capture(module, (3, 6, 6)))
+    cuts = (
+        one_cut(coupling, "first.0", (0, 1), (1, 2), (0, 2), (1, 2)),
+        one_cut(coupling, "deep.0", (0,), (1,), (1,), (0,)),
+    )
+    plan = Plan(
+        graph=coupling.program.fingerprint(),
+        criterion="test",
+        budget="",
+        seed=0,
+        before=NOTHING,
+        after=NOTHING,
+        cuts=cuts,
+        tensors=narrowings(coupling, cuts),
+    )
+    momentum = torch.optim.SGD(module.named_parameters(), lr=0.1, momentum=0.9)
+    sum(one.square().sum() for one in module.parameters()).backward()  # type: ignore[union-attr]
+    momentum.step()
+
+    shrunk = shrink(couple(capture(module, (3, 6, 6))), cuts)
+    narrow = give_back(module, couple(capture(module, (3, 6, 6))).program, shrunk, plan)
+
+    state = plan.apply_to_state(module.state_dict())
+    for name, value in narrow.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    restored = plan.restore_state(state, module.state_dict())
+    assert all(torch.equal(restored[name], value) for name, value in module.state_dict().items())
+    buffers = plan.apply_to_optimizer(momentum.state_dict())["state"]
+    gradients = plan.apply_to_state(
+        {**module.state_dict(), **{n: p.grad for n, p in module.named_parameters()}}
+    )
+    for place, (name, _) in enumerate(module.named_parameters()):
+        assert torch.equal(buffers[place]["momentum_buffer"], gradients[name]), name
