@@ -21,12 +21,13 @@ class Block:
     skip: Node
     branch: Node
     members: frozenset[Node]
-    """Nodes that nobody needs once the branch is gone, its parameters included."""
+    """Nodes that nobody needs once the branch is gone, its layers' tensors included."""
 
     @property
     def tensors(self) -> tuple[str, ...]:
-        """Names of the parameters and buffers that go with it."""
-        return tuple(sorted(str(node.target) for node in self.members if node.op == "get_attr"))
+        """Names of the parameters and buffers it reads."""
+        read = (node for node in self.members if node.op == "get_attr" and node.users)
+        return tuple(sorted(str(node.target) for node in read))
 
 
 def find_blocks(program: Program) -> list[Block]:

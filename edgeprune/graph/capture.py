@@ -35,6 +35,7 @@ from edgeprune.graph.canonical import (
     unguarded,
 )
 from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
+from edgeprune.graph.user_frames import noting_helpers
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
 _TRACE_BATCH = 5
@@ -262,7 +263,7 @@ def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
 
     try:
         shapes = free(signature(module.forward).bind(*args, **kwargs).arguments)
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), noting_helpers(), warnings.catch_warnings():
             # Recurrent layers keep a second list of their weights, which export notices and leaves alone.
             warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -121,7 +122,9 @@ def test_sources_name_the_users_line() -> None:
     program = capture(Refuses(lambda x: x.tanh()), (3, 8, 8))
     (node,) = (node for node in program.graph.nodes if str(node.target) == "aten.tanh.default")
 
-    assert source_of(node) == f"test_capture.py:{Refuses.line}"
+    line = test_sources_name_the_users_line.__code__.co_firstlineno + 1
+    assert source_of(node) == f"test_capture.py:{line}"
+    assert f", line {Refuses.line}, in forward" in node.meta["stack_trace"]
 
 
 class Refuses(nn.Module):
@@ -365,3 +368,20 @@ def test_checks_of_the_traced_type_are_dropped() -> None:
     program = capture(SITUATIONS["casts"].build(), (3, 16, 16))
 
     assert not [name for name in operators(program) if "assert" in name]
+
+
+def helped(x: Tensor) -> Tensor:
+    return x.tanh()
+
+
+def test_sources_name_the_line_of_a_function_that_a_forward_calls() -> None:
+    program = capture(Refuses(lambda x: helped(x) + 1), (3, 8, 8))
+    tanh, add = (node for node in program.graph.nodes if node.op == "call_function")
+
+    assert source_of(tanh) == f"test_capture.py:{helped.__code__.co_firstlineno + 1}"
+    assert source_of(add) == f"test_capture.py:{helped.__code__.co_firstlineno + 5}"
+    assert (__file__, "test_sources_name_the_line_of_a_function_that_a_forward_calls") not in {
+        (file, name)
+        for node in (tanh, add)
+        for file, name in re.findall(r'File "(.*)", line \d+, in (\w+)', node.meta["stack_trace"])
+    }
