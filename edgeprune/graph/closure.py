@@ -18,8 +18,6 @@ from edgeprune.graph.flow import Product
 Classes = frozenset[int]
 _Place = tuple[int, int, int]
 """A product, one of its factors, an index of it."""
-_Cell = tuple[list[int], list[int]]
-"""An index of a flat axis: one index for each factor, and the classes of these."""
 _Divided = tuple[NDArray[np.int64], list[NDArray[np.int64]]]
 """A product's flat axis and its factors, as classes."""
 Family = tuple[tuple[int, int], ...]
@@ -76,7 +74,7 @@ class Closures:
         """The smallest closed set found that contains a class; a locked set is not searched to its end."""
         gone: set[int] = set()
         suspects: list[int] = []
-        waiting: dict[int, list[_Cell]] = {}
+        waiting: dict[int, list[int]] = {}
         more: list[int] = [seed]
         while more:
             self._remove(more, gone, suspects)
@@ -84,24 +82,29 @@ class Closures:
                 break
             for one in suspects:
                 for number, cell in self._as_flat.get(one, ()):
-                    waiting.setdefault(number, []).append(self._made_of(number, cell))
+                    waiting.setdefault(number, []).append(cell)
             suspects.clear()
             more = []
             for number in sorted(waiting):
-                cells = [cell for cell in waiting.pop(number) if gone.isdisjoint(cell[1])]
+                cells = self._uncovered(number, waiting.pop(number), gone)
                 if cells:
                     waiting[number] = cells
                     more = self._cover(number, cells, gone)
                     break
         return frozenset(gone)
 
-    def _made_of(self, number: int, cell: int) -> _Cell:
-        coordinates: list[int] = []
-        for factor in reversed(self._listed[number]):
-            cell, index = divmod(cell, len(factor))
-            coordinates.insert(0, index)
-        parts = [factor[index] for factor, index in zip(self._listed[number], coordinates, strict=True)]
-        return coordinates, parts
+    def _uncovered(self, number: int, cells: Sequence[int], gone: set[int]) -> list[int]:
+        """Those of some flat indices of which no factor goes."""
+        places = np.asarray(cells)
+        left = np.ones(len(places), dtype=bool)
+        for factor, index in zip(self._listed[number], self._coordinates(number, places), strict=True):
+            goes = np.fromiter((one in gone for one in factor), dtype=bool, count=len(factor))
+            left &= ~goes[index]
+        return [int(place) for place in places[left]]
+
+    def _coordinates(self, number: int, cells: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+        """For each factor of a product the indices that some flat indices are made of."""
+        return np.unravel_index(cells, self._flat[number].shape)
 
     def _remove(self, classes: Iterable[int], gone: set[int], suspects: list[int]) -> None:
         """Take classes out, with every flat index that is made of them."""
@@ -116,13 +119,13 @@ class Closures:
                 row = np.take(self._flat[number], index, axis=place).ravel().tolist()
                 pending.extend(other for other in row if other not in gone)
 
-    def _cover(self, number: int, cells: Sequence[_Cell], gone: set[int]) -> list[int]:
+    def _cover(self, number: int, cells: Sequence[int], gone: set[int]) -> list[int]:
         """The factors along one axis that cover some flat indices and take the fewest others along."""
         flat = self._flat[number]
         best: tuple[tuple[bool, int], list[int]] | None = None
-        for place in range(flat.ndim):
-            chosen = sorted({coordinates[place] for coordinates, _ in cells})
-            classes = sorted({parts[place] for _, parts in cells})
+        for place, index in enumerate(self._coordinates(number, np.asarray(cells))):
+            chosen = np.unique(index)
+            classes = sorted({self._listed[number][place][one] for one in chosen.tolist()})
             taken = set(np.take(flat, chosen, axis=place).ravel().tolist()) - gone
             price = (any(one in self._locked for one in classes), len(taken))
             if best is None or price < best[0]:

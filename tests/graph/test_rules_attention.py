@@ -136,7 +136,7 @@ def test_positions_that_attend_to_each_other_are_locked() -> None:
     coupling = wired(wiring, *(3, 8), stem=nn.Conv1d(3, 6, 1), head=nn.Linear(8, 2))
 
     assert why_locked(coupling, "stem").startswith(
-        "positions that attend to each other (aten.scaled_dot_product_attention.default, zoo.py:"
+        "positions that attend to each other (aten.scaled_dot_product_attention.default, test_rules_attention.py:"
     )
 
 
@@ -301,7 +301,7 @@ def test_an_einsum_that_does_not_name_every_axis_once_is_locked(equation: str) -
     )
 
     assert why_locked(coupling, "first").startswith(
-        "an einsum with an ellipsis or a diagonal (aten.einsum.default, zoo.py:"
+        "an einsum with an ellipsis or a diagonal (aten.einsum.default, test_rules_attention.py:"
     )
     assert free(coupling) == {}
 

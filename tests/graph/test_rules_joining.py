@@ -159,7 +159,7 @@ def test_unbound_channels_are_locked_and_other_axes_pass() -> None:
 
     assert free(coupling) == {"first": 6}
     assert why_locked(coupling, "other").startswith(
-        "every index of this axis is a value of its own (aten.unbind.int, zoo.py:"
+        "every index of this axis is a value of its own (aten.unbind.int, test_rules_joining.py:"
     )
     assert_exact(coupling)
 

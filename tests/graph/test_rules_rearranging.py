@@ -78,7 +78,9 @@ def test_a_gate_over_space_leaves_the_channels_alone() -> None:
     "move", [lambda x: x.roll(2, 1), lambda x: x.roll((1, 1), (1, 2)), lambda x: x.roll(3)]
 )
 def test_rolled_channels_are_locked(move: Callable[[Tensor], Tensor]) -> None:
-    assert why_locked(moved(move), "first").startswith("rolled along this axis (aten.roll.default, zoo.py:")
+    assert why_locked(moved(move), "first").startswith(
+        "rolled along this axis (aten.roll.default, test_rules_rearranging.py:"
+    )
 
 
 def test_what_is_repeated_with_all_other_axes_is_locked() -> None:

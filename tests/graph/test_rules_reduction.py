@@ -96,7 +96,9 @@ def test_extremes_and_spreads_over_channels_lock_them(
     coupling = reduced(function)
 
     assert free(coupling) == {"other": 4}
-    assert why_locked(coupling, "first").startswith(f"reduced over this axis ({operator}, zoo.py:")
+    assert why_locked(coupling, "first").startswith(
+        f"reduced over this axis ({operator}, test_rules_reduction.py:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,9 @@ def test_what_works_along_channels_locks_them(function: Callable[[Tensor], Tenso
     coupling = reduced(function)
 
     assert free(coupling) == {"other": 4}
-    assert why_locked(coupling, "first").startswith(f"works along this axis ({operator}, zoo.py:")
+    assert why_locked(coupling, "first").startswith(
+        f"works along this axis ({operator}, test_rules_reduction.py:"
+    )
 
 
 @pytest.mark.parametrize(
