@@ -136,7 +136,8 @@ def test_positions_that_attend_to_each_other_are_locked() -> None:
     coupling = wired(wiring, *(3, 8), stem=nn.Conv1d(3, 6, 1), head=nn.Linear(8, 2))
 
     assert why_locked(coupling, "stem").startswith(
-        "positions that attend to each other (aten.scaled_dot_product_attention.default, test_rules_attention.py:"
+        "positions that attend to each other "
+        "(aten.scaled_dot_product_attention.default, test_rules_attention.py:"
     )
 
 
