@@ -49,7 +49,11 @@ class GroupScreening(Document):
     scores: tuple[float, ...]
     order: tuple[int, ...] = Field(description="units from the first to be cut to the last")
     harm: tuple[float, ...] = Field(
-        description="entry k: share of the readers' output variance lost after the first k units went"
+        description="entry k: what the first k units' removal costs; with images the share of the outputs' "
+        "variance, where it was measured, else of the readers' outputs; without images a share of the scores"
+    )
+    measured: dict[int, float] = Field(
+        default={}, description="harm by number of removed units, where it was measured on the whole network"
     )
     magnitude: tuple[float, ...]
     f_statistic: tuple[float, ...] | None = None
