@@ -13,12 +13,15 @@ from edgeprune.stages.profile import describe_device
 
 
 def put_section(page: Path, header: str, order: Iterable[str], name: str, lines: Sequence[str]) -> None:
-    """Replace one section of a page; the others stay as they were measured, in the given order."""
+    """Replace one section of a page; the others stay as they were measured, in the given order.
+
+    Sections that the order does not name stay behind those that it does.
+    """
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     old = dict(re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
     sections = {**old, name: "\n".join(lines)}
     parts = [header]
-    for one in order:
+    for one in dict.fromkeys([*order, *old]):
         if one in sections:
             parts.append(f"<!-- begin {one} -->\n{sections[one]}\n<!-- end -->\n")
     page.write_text("\n".join(parts), encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_HALVINGS = 9
+HALVINGS = 9
 """Of the interval of ratios: to a five-hundredth, finer than one channel of the widest layer."""
 
 
@@ -52,7 +52,7 @@ def pruned(
     """
     low, high = 0.0, 1.0
     best: nn.Module | None = None
-    for _ in range(_HALVINGS):
+    for _ in range(HALVINGS):
         ratio = (low + high) / 2
         module = _cut(build(), size, way, ratio, everywhere, ignored, seed)
         found = macs_of(module, size)

@@ -86,18 +86,22 @@ def main() -> None:
 
 
 def run(options: argparse.Namespace) -> None:
+    """Carry out what the options ask for."""
+    carry_out(_runs(options), _places(options), options.out, jobs=options.jobs)
+
+
+def carry_out(wanted: list[Run], places: Places, out: Path, *, jobs: int) -> None:
     """Carry the runs out, so many at a time, and append a line for each that ends."""
-    places, wanted = _places(options), _runs(options)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     failed = []
-    for work, done in _carried_out(wanted, places, options.jobs):
-        error = done.exception()
+    for work, done in _carried_out(wanted, places, jobs):
+        name, error = f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}", done.exception()
         if error is not None:
-            failed.append(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {error}")
+            failed.append(f"{name}: {error}")
             continue
-        with options.out.open("a", encoding="utf-8") as lines:
+        with out.open("a", encoding="utf-8") as lines:
             lines.write(json.dumps(done.result()) + "\n")
-        _say(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {done.result()['top1']:.2f}")
+        _say(f"{name}: {done.result()['top1']:.2f}")
     if failed:
         sys.exit("\n".join(f"error: {one}" for one in failed))
 

@@ -76,6 +76,30 @@ def resnet(name: str, *, weights: Path | None = None, data: Path | None = None) 
     return Subject(name, (3, 32, 32), build, lambda: pools_of(data or DATA / "cifar10.npz"), _CIFAR)
 
 
+def fashion() -> Subject:
+    """The project's own Fashion-MNIST network."""
+    folder = ROOT / "models" / "fashion_cnn"
+
+    def build() -> nn.Module:
+        module: nn.Module = _model_file("fashion_cnn").fashion_cnn()
+        module.load_state_dict(torch.load(folder / "fashion_cnn.pt", weights_only=True))
+        return module.eval()
+
+    def pools() -> Pools:
+        (images, labels), (test_images, test_labels) = _file(folder / "data.py").fashion_mnist()
+        return Pools(
+            array_samples(images, labels, name="Fashion-MNIST (train)"),
+            array_samples(test_images, test_labels, name="Fashion-MNIST (test)"),
+        )
+
+    return Subject("fashion", (1, 28, 28), build, pools, Preprocess())
+
+
+def subject_of(name: str) -> Subject:
+    """The subject of that name."""
+    return fashion() if name == "fashion" else resnet(name)
+
+
 @cache
 def pools_of(path: Path) -> Pools:
     """The images of an .npz archive, or of a folder of arrays."""
@@ -116,7 +140,11 @@ def _with_fewer(splits: Splits, images: int) -> Splits:
 
 def _model_file(folder: str) -> Any:
     """The module models/<folder>/model.py."""
-    spec = importlib.util.spec_from_file_location(f"models_{folder}", ROOT / "models" / folder / "model.py")
+    return _file(ROOT / "models" / folder / "model.py")
+
+
+def _file(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
