@@ -66,9 +66,10 @@ def words() -> str:
     """What holds for the sections of this script."""
     return (
         "Seed 0. Calibration and selection images come from the training set, accuracy from all 10,000 "
-        f"test images; intervals are 95 % Wilson intervals. Latency is this machine's, {target_threads()} threads, "
-        f"batch of one, files taking turns. Target {TARGET}: widths are multiples of "
-        f"{find_target(TARGET).channels.multiple}; nothing was measured on that device. {versions(PACKAGES)}."
+        "test images; intervals are 95 % Wilson intervals. Latency is this machine's, "
+        f"{target_threads()} threads, batch of one, files taking turns. Target {TARGET}: widths are "
+        f"multiples of {find_target(TARGET).channels.multiple}; nothing was measured on that device. "
+        f"{versions(PACKAGES)}."
     )
 
 
