@@ -163,7 +163,8 @@ def _recover_here(request: Request) -> None:
 _TRAINING_FREE = """Torch-Pruning with its default arguments (one shot, the same share of every layer, the
 classifier ignored), its share found by halving until the MACs are edgeprune's or less. Seconds are those
 of the whole way from the module to the refitted network, for Torch-Pruning those of one cut; each row has
-a process of its own."""
+a process of its own.
+Peak memory is the most that process held, images and the judging included."""
 _CRITERIA = """Every criterion plans its own widths. Top-1 right after the cut and after the refit;
 divergence is what the refit leaves of the output difference on the selection images. `random` is the
 floor, the untouched network the ceiling."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from tiny import a_split, tiny
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeprune.core.errors import DataError, GateError, StorageError
 from edgeprune.core.progress import Silent
@@ -22,7 +24,9 @@ from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import couple
 from edgeprune.graph.held_images import HeldImages
+from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE, Processes
+from edgeprune.graph.train_mode import training
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
@@ -275,3 +279,33 @@ def test_recorded_steps_lead_to_the_same_bits(labelled: bool, monkeypatch: pytes
 def test_steps_are_recorded_on_cuda_only_and_not_between_processes() -> None:
     assert stage._recorder(torch.device("cpu"), ALONE) is None
     assert stage._recorder(torch.device("cuda", 0), Processes(0, 2)) is None
+
+
+class Operators(TorchDispatchMode):
+    """Names of the operators that ran, the gradient's included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.seen.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_back_from_its_device() -> None:
+    original, program = narrowed()
+    inputs, labels = next(a_split(16).batches(16))
+    assert labels is not None
+    with training(program):
+        learner = Learner(program, peak=0.01, steps=4, team=ALONE)
+        step = stage._steps(learner, original, program, torch.device("cpu"), None)
+        learner.begin()
+        with Operators() as operators:
+            step(torch.from_numpy(inputs), torch.from_numpy(labels), 1.0)
+    assert any("convolution_backward" in name for name in operators.seen)
+    # What copies a value to the host, or gives a result whose size has to be known there.
+    waiting = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique")
+    assert [name for name in sorted(operators.seen) if any(one in name for one in waiting)] == []
