@@ -130,7 +130,15 @@ def recovery_section(request: Request) -> list[str]:
     if request.kept is None:
         _recover_here(request)
     lines = tables.read_lines(request.kept or HERE)
-    return ["## Recovery: the same epochs for all", "", _RECOVERY, "", *tables.recovery_table(lines)]
+    tested = sorted({f"{line['tested']:,}" for line in lines})
+    return [
+        "## Recovery: the same epochs for all",
+        "",
+        _RECOVERY,
+        f"Test images: {' or '.join(tested)}.",
+        "",
+        *tables.recovery_table(lines),
+    ]
 
 
 def _recover_here(request: Request) -> None:
@@ -178,7 +186,7 @@ _RECOVERY = """Written from one line per run of benchmarks/accuracy/recovery.py.
 its refitted network and learns the original's answers and the labels; `Torch-Pruning` (group L2, all
 layers compared with each other, one shot, the classifier ignored) learns the labels by cross-entropy, as
 its own scripts do; `distilled` has edgeprune's loss. Images, epochs, batches of 128, optimiser and course
-are the same. Accuracy on all 10,000 test images of the last epoch's weights or their average, which of
+are the same. Accuracy is that of the last epoch's weights or their average, which of
 them (or of the start) the selection images choose."""
 
 SECTIONS: dict[str, Callable[[Request], list[str]]] = {
