@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from edgeprune.core.sparsity import Mask
 from edgeprune.graph.capture import Program
 from edgeprune.graph.checkpoint import State
 from edgeprune.graph.processes import Processes
@@ -24,9 +26,20 @@ _MEMORY = 0.999
 
 
 class Learner:
-    """A program, its optimiser and the average of its weights; all processes hold the same."""
+    """A program, its optimiser and the average of its weights; all processes hold the same.
 
-    def __init__(self, program: Program, *, peak: float, steps: int, team: Processes) -> None:
+    What `masks` leave out must be zero at the beginning, and stays zero: it gets no gradient.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        *,
+        peak: float,
+        steps: int,
+        team: Processes,
+        masks: Mapping[str, Mask] | None = None,
+    ) -> None:
         self._program, self._team = program, team
         self._peak, self._steps, self._done = peak, steps, 0
         # In the graph's order: a program that was read back keeps it, whatever its module does.
@@ -36,6 +49,11 @@ class Learner:
         self._statistics = [one for one in tensors if one.is_floating_point() and id(one) not in trained]
         self._optimiser = _optimiser(self._parameters, peak)
         self._averages = _copied(program)
+        named = program.tensors()
+        self._masks = [
+            (named[name], torch.from_numpy(mask).to(named[name].device))
+            for name, mask in (masks or {}).items()
+        ]
 
     def step(self, loss: Tensor, share: float) -> float:
         """Descend once; `loss` is this process' mean and counts by its share. The mean over all processes.
@@ -47,6 +65,9 @@ class Learner:
         total = self._agreed(loss, share)
         if not math.isfinite(total):
             return total
+        for weight, mask in self._masks:
+            if weight.grad is not None:
+                weight.grad.mul_(mask)
         nn.utils.clip_grad_norm_(self._parameters, _CLIP)
         for group in self._optimiser.param_groups:
             group["lr"] = self._peak * _course(self._done, self._steps)
