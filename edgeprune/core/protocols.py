@@ -113,6 +113,9 @@ class ConnectionEvidence(Protocol):
     def activation(self, weight: str) -> NDArray[np.float64] | None:
         """Root mean square of what each connection reads; needs `activations`."""
 
+    def saliency(self, weight: str) -> NDArray[np.float64] | None:
+        """Mean squared first-order change of the loss without each connection; needs `gradients`."""
+
     def random(self, weight: str) -> NDArray[np.float64]:
         """Seeded uniform numbers."""
 

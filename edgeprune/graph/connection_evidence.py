@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
@@ -16,6 +17,7 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import Layer
 from edgeprune.graph.nodes import shape_of
 from edgeprune.graph.replay import observe
+from edgeprune.graph.saliency import IMAGES, first_order
 
 Floats = NDArray[np.float64]
 
@@ -44,6 +46,9 @@ class ConnectionEvidence:
         self._wants_moments = "moments" in needs
         self._moments: dict[Node, ClassMoments] = {}
         self._squares: dict[Node, tuple[Floats, int]] = {}
+        self._wants_gradients = "gradients" in needs
+        self._terms: dict[int, Floats] = {}
+        self._images = 0
 
     def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
         """Run one batch and add what it shows."""
@@ -59,6 +64,8 @@ class ConnectionEvidence:
 
         if self._axes:
             observe(self._program, inputs, self._axes, visit)
+        if self._wants_gradients:
+            self._add_gradients(inputs, labels)
 
     def magnitude(self, weight: str) -> Floats:
         """Absolute value of each connection's weight."""
@@ -80,10 +87,25 @@ class ConnectionEvidence:
         means = [squares / count for squares, count in (self._squares[one] for one, _ in layer.sources)]
         return layer.spread(np.sqrt(np.mean(means, axis=0)))
 
+    def saliency(self, weight: str) -> Floats | None:
+        """Mean squared first-order change of the loss without each connection; None without data."""
+        total = self._terms.get(id(self._tensors[weight]))
+        return None if total is None else total / self._images
+
     def random(self, weight: str) -> Floats:
         """Uniform numbers that depend on the seed and the weight's name only."""
         generator = np.random.default_rng([self._seed, zlib.crc32(weight.encode())])
         return generator.random(self._layers[weight].shape)
+
+    def _add_gradients(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
+        weights = [self._tensors[name] for name in self._layers]
+        for start in range(0, len(inputs), IMAGES):
+            part = slice(start, start + IMAGES)
+            known = None if labels is None else torch.from_numpy(labels[part])
+            for key, term in first_order(self._program, weights, inputs[part], known).items():
+                squares = np.square(term.double().numpy()) * len(inputs[part])
+                self._terms[key] = self._terms.get(key, 0.0) + squares
+        self._images += len(inputs)
 
     def _of_inputs(self, weight: str, statistic: Callable[[ClassMoments], Floats]) -> Floats | None:
         """The mean over all values that the weight reads."""

@@ -12,6 +12,7 @@ from edgeprune.core.registry import build_from
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
 from edgeprune.graph.couple import couple
+from edgeprune.graph.learner import write
 from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore, Shrunk
 from edgeprune.stages.disconnect import disconnect, nonzeros
 from edgeprune.stages.finetune import RATE, Course, finetune
@@ -55,7 +56,9 @@ def thin_out(
                 FinetunedStore(str(number)),
                 shared=True,
             )
-            network, finetuning = trained.program, trained.finetuning
+            # Into the graph as it was captured: one that was read back is another, and plans name graphs.
+            write(network, trained.program.tensors())
+            finetuning = trained.finetuning
     coupling = couple(network, request.allow_inexact)
     plan = sweep(coupling, criterion=criterion, budget=request.thinning.words(), seed=request.seed)
     cut = run.stage("sweep", lambda: Cut(*shrink(coupling, plan)), CutStore(coupling))
@@ -101,7 +104,6 @@ def _thin(
         request.thinning,
         name=criterion,
         done=done,
-        classes=splits.classes if splits else 0,
         selection=splits.selection if splits else None,
         trained=request.epochs > 0,
         seed=request.seed,

@@ -26,7 +26,7 @@ from edgeprune.graph.dead import without_dead
 
 _BATCH = 100
 _REFILLS = 8
-"""How often connections are added in the place of those that turned out dead; three were enough on MNIST."""
+"""How often connections are added in the place of those that turned out dead."""
 
 Floats = NDArray[np.float64]
 Masks = dict[str, Mask]
@@ -40,7 +40,6 @@ def thin(
     *,
     name: str,
     done: float = 1.0,
-    classes: int = 0,
     selection: Split | None = None,
     trained: bool = False,
     seed: int = 0,
@@ -75,9 +74,11 @@ def thin(
     keep = _allowance(every, free, wanted, done)
     batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
     progress.start("thin", batches)
+    labels = None if calibration is None else calibration.labels
+    classes = 0 if labels is None else int(labels.max()) + 1
     evidence = ConnectionEvidence(coupling.program, every, classes, seed, ranking.needs)
-    for inputs, labels in calibration.batches(_BATCH) if calibration is not None else ():
-        evidence.add(torch.from_numpy(inputs), labels)
+    for inputs, known in calibration.batches(_BATCH) if calibration is not None else ():
+        evidence.add(torch.from_numpy(inputs), known)
         progress.advance()
 
     def masks_of(one: ConnectionCriterion) -> Masks:
@@ -199,18 +200,17 @@ def _masks(
         return {weight: _by_pattern(one, wanted.pattern) for weight, one in scores.items()}
     if isinstance(keep, dict):
         return {weight: _highest({weight: one}, keep[weight])[weight] for weight, one in scores.items()}
-    ask, masks = keep, _highest(scores, keep)
     every = {layer.weight: np.ones(layer.shape, dtype=bool) for layer in layers(coupling.program)}
+    ask, masks = keep, _highest(scores, keep)
     for _ in range(_REFILLS):
         alive = without_dead(coupling, {**every, **_highest(scores, ask)}, constants=trained)
-        missing = keep - sum(int(mask.sum()) for mask in alive.values())
-        if missing < 0:
-            break
+        missing = keep - sum(int(alive[weight].sum()) for weight in scores)
+        if missing < 0 or not all(mask.any() for mask in alive.values()):
+            break  # one more has brought others to life, or what is left is no network any more
         masks = {weight: alive[weight] for weight in scores}
-        if not missing:
-            break
         ask += missing
-    return masks
+    # The last few places go to the next best, dead or not.
+    return _highest({name: np.where(masks[name], np.inf, one) for name, one in scores.items()}, keep)
 
 
 def _highest(scores: Mapping[str, Floats], count: int) -> Masks:

@@ -18,6 +18,7 @@ from edgeprune.core.report import Finetuning
 from edgeprune.core.request import Budget
 from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
+from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
@@ -238,3 +239,17 @@ def test_in_single_precision_it_learns_too() -> None:
     _, document = trained(a_split(512), epochs=2)
     assert document.precision == "float32"
     assert document.losses["last"] < document.losses["start"]  # type: ignore[operator]
+
+
+def test_zeros_that_a_mask_asks_for_are_zeros_in_every_kind_of_weights(tmp_path: Path) -> None:
+    original = tiny()
+    masks = {layer.weight: np.random.default_rng(0).random(layer.shape) < 0.3 for layer in layers(original)}
+    program = disconnected(original, masks)
+    path = tmp_path / "checkpoint.pt"
+    finetune(original, program, a_split(60), a_split(40, seed=5), Course(1), masks=masks, checkpoint=path)
+    held = torch.load(path, weights_only=True)
+    for name, mask in masks.items():
+        for tensors in (program.tensors(), held["weights"], held["averages"]):
+            assert not tensors[name].detach().numpy()[~mask].any()
+        assert (program.tensors()[name].detach().numpy()[mask] != 0).all()
+        assert (held["weights"][name] != original.tensors()[name]).any(), "the others have moved"
