@@ -190,7 +190,7 @@ def check_criterion(criterion: Criterion, *, sizes: Sequence[int] = (2, 5, 16)) 
 def check_connection_criterion(
     criterion: ConnectionCriterion, *, shapes: Sequence[tuple[int, ...]] = ((4, 3), (2, 3, 5, 5))
 ) -> None:
-    """Every criterion of connections scores each with a finite number, twice alike, by what it says it needs."""
+    """The same of a criterion of connections: finite, twice alike, by what it says it needs."""
     assert criterion.needs <= NEEDS, f"no such evidence: {', '.join(sorted(criterion.needs - NEEDS))}"
     for shape in shapes:
         for gathered in (criterion.needs, frozenset[Need]()):

@@ -223,7 +223,7 @@ def test_without_data_magnitudes_rank(desk: Path) -> None:
 
 def test_a_pattern_reaches_the_network(desk: Path) -> None:
     sparsity = stopped(desk, "pattern", thinning=Thinning(pattern=Pattern(keep=2, of=4)), criterion="l2")
-    assert list(sparsity.whole.values()) == ["3 inputs are no multiple of 4"]
+    assert list(sparsity.whole.values()) == ["3 inputs, no multiple of 4"]
     weight = weights_of(shrunk(desk / "pattern"))["head.weight"]
     assert (np.count_nonzero(weight.reshape(-1, 4), axis=1) <= 2).all()
 

@@ -249,7 +249,12 @@ def _value(value: float | str | bool) -> str:
 def _thinned(done: Thinned, out: Console) -> None:
     """How many connections are left, and what zeros are worth."""
     before, after = sum(done.weights.values()), sum(done.kept.values())
-    gone = f"; {done.units_gone} units that nothing read were removed" if done.units_gone else ""
+    units = (
+        "1 unit that nothing read was"
+        if done.units_gone == 1
+        else (f"{done.units_gone} units that nothing read were")
+    )
+    gone = f"; {units} removed" if done.units_gone else ""
     out.print(
         f"connections: {format_count(before)} -> {format_count(after)} ({done.times:.3g}x fewer), "
         f"{format_count(done.parameters)} parameters are not zero{gone}"
@@ -271,7 +276,8 @@ def _artifacts(document: Report) -> Table:
     )
 
     def sizes(one: DeliveredArtifact | Baseline) -> list[str]:
-        return [format_bytes(size) for size in (one.bytes, one.deflated) if size is not None]
+        small = "-" if one.deflated is None else format_bytes(one.deflated)
+        return [format_bytes(one.bytes), small] if packed else [format_bytes(one.bytes)]
 
     quality = document.quality.original
     base = {}

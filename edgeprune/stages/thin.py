@@ -113,7 +113,8 @@ def _able(criterion: Criterion, calibration: Split | None, name: str) -> Connect
         )
     if calibration is None and criterion.needs:
         raise RequestError(
-            f"criterion '{name}' needs images", hint="give --data, or choose one that needs none: l2, lamp"
+            f"criterion '{name}' needs images",
+            hint="give --data, or choose one that needs none: l2, lamp, random",
         )
     if calibration is not None and calibration.labels is None and "moments" in criterion.needs:
         raise RequestError(
@@ -133,14 +134,15 @@ def _fitting(every: Sequence[Layer], pattern: Pattern | None) -> tuple[list[Laye
     if pattern is None:
         return list(every), {}
     whole = {
-        layer.weight: f"{layer.shape[1]} inputs are no multiple of {pattern.of}"
+        layer.weight: f"{layer.shape[1]} inputs, no multiple of {pattern.of}"
         for layer in every
         if layer.shape[1] % pattern.of
     }
     free = [layer for layer in every if layer.weight not in whole]
     if not free:
+        (name, why), more = next(iter(whole.items())), len(whole) - 1
         raise BudgetError(
-            f"pattern {pattern} fits no layer: {'; '.join(f'{one} has {why}' for one, why in whole.items())}",
+            f"pattern {pattern} fits no layer: {name} has {why}" + (f" (and {more} more)" if more else ""),
             hint="choose a pattern that divides the layers' inputs, or --sparsity",
         )
     return free, whole

@@ -128,7 +128,7 @@ def test_a_pattern_of_a_convolution_runs_along_its_input_channels() -> None:
 def test_a_layer_whose_inputs_the_pattern_does_not_divide_stays_whole_and_says_so() -> None:
     sparsity = thinned(tiny(), Thinning(pattern=Pattern(keep=2, of=4)))
     first = next(iter(sparsity.connections))
-    assert sparsity.whole == {first: "3 inputs are no multiple of 4"}
+    assert sparsity.whole == {first: "3 inputs, no multiple of 4"}
     assert sparsity.connections[first].kept == sparsity.connections[first].weights
 
 
@@ -192,7 +192,7 @@ def test_more_than_there_is_cannot_go() -> None:
 def test_a_pattern_that_fits_no_layer_is_refused() -> None:
     with pytest.raises(BudgetError) as caught:
         thinned(dense(), Thinning(pattern=Pattern(keep=1, of=7)))
-    assert caught.value.message.startswith("pattern 1:7 fits no layer: 1.weight has 48 inputs are no")
+    assert caught.value.message.startswith("pattern 1:7 fits no layer: 1.weight has 48 inputs, no")
 
 
 def test_a_network_without_weights_is_refused() -> None:
