@@ -263,7 +263,7 @@ def test_what_does_not_go_together_is_refused(desk: Path, options: dict[str, obj
     [
         (0, None, [0]),
         (1, None, [1]),
-        (4, None, [1, 3]),
+        (4, None, [2, 2]),
         (10, None, [1, 1, 1, 1, 6]),
         (40, None, [5, 5, 5, 5, 20]),
         (20, 1, [20]),
