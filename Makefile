@@ -47,6 +47,7 @@ bench-main: install
 # RECOVERED=FILE writes the recovery table from lines that benchmarks/accuracy/recovery.py left on another machine.
 bench-accuracy: $(VENV)/.zoo
 	$(BIN)/python benchmarks/accuracy/main.py $(if $(RECOVERED),--kept $(RECOVERED))
+	$(BIN)/python -m benchmarks.accuracy.lenets
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

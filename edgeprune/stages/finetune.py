@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Augment
 from edgeprune.core.report import Finetuning, Weights
 from edgeprune.core.samples import Split
+from edgeprune.core.sparsity import Mask
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
 from edgeprune.graph.checkpoint import Checkpoint, question_of
@@ -54,6 +55,7 @@ def finetune(
     selection: Split,
     course: Course,
     *,
+    masks: Mapping[str, Mask] | None = None,
     checkpoint: Path | None = None,
     team: Processes = ALONE,
     progress: Progress | None = None,
@@ -65,6 +67,8 @@ def finetune(
 
     Parameters
     ----------
+    masks : of arrays, optional
+        Weights of `shrunk` by name that are zero where the mask is false, and have to stay so.
     checkpoint : path, optional
         Where the state after each epoch is kept; training goes on from it when it was interrupted.
 
@@ -83,7 +87,7 @@ def finetune(
     )
     start = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
     losses: dict[Weights, float] = {"start": team.told(lambda: _loss_on(original, shrunk, selection))}
-    averages = _train(original, shrunk, epochs, course, checkpoint, team, progress)
+    averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
     last = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
     candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
     for name in ("last", "averaged"):
@@ -110,6 +114,7 @@ def _train(
     shrunk: Program,
     epochs: Epochs,
     course: Course,
+    masks: Mapping[str, Mask] | None,
     path: Path | None,
     team: Processes,
     progress: Progress,
@@ -120,7 +125,9 @@ def _train(
     checkpoint = Checkpoint(path, question) if path is not None else None
     progress.start("finetune", course.epochs * epochs.steps)
     with placed(original, device), placed(shrunk, device), training(shrunk):
-        learner = Learner(shrunk, peak=course.learning_rate, steps=course.epochs * epochs.steps, team=team)
+        learner = Learner(
+            shrunk, peak=course.learning_rate, steps=course.epochs * epochs.steps, team=team, masks=masks
+        )
         state = team.told(checkpoint.load) if checkpoint is not None else None
         done = 0 if state is None else state.epochs
         if state is not None:

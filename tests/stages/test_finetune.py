@@ -22,6 +22,7 @@ from edgeprune.core.report import Finetuning
 from edgeprune.core.request import Budget
 from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
+from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.graph.held_images import HeldImages
 from edgeprune.graph.learner import Learner
@@ -309,3 +310,17 @@ def test_a_step_reads_nothing_back_from_its_device() -> None:
     # What copies a value to the host, or gives a result whose size has to be known there.
     waiting = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique")
     assert [name for name in sorted(operators.seen) if any(one in name for one in waiting)] == []
+
+
+def test_zeros_that_a_mask_asks_for_are_zeros_in_every_kind_of_weights(tmp_path: Path) -> None:
+    original = tiny()
+    masks = {layer.weight: np.random.default_rng(0).random(layer.shape) < 0.3 for layer in layers(original)}
+    program = disconnected(original, masks)
+    path = tmp_path / "checkpoint.pt"
+    finetune(original, program, a_split(60), a_split(40, seed=5), Course(1), masks=masks, checkpoint=path)
+    held = torch.load(path, weights_only=True)
+    for name, mask in masks.items():
+        for tensors in (program.tensors(), held["weights"], held["averages"]):
+            assert not tensors[name].detach().numpy()[~mask].any()
+        assert (program.tensors()[name].detach().numpy()[mask] != 0).all()
+        assert (held["weights"][name] != original.tensors()[name]).any(), "the others have moved"
