@@ -25,6 +25,23 @@ def compress(
     ] = None,
     macs: Annotated[str | None, typer.Option(help="Multiply-accumulates after, at most: 60M.")] = None,
     params: Annotated[str | None, typer.Option(help="Parameters after, at most: 250k.")] = None,
+    granularity: Annotated[
+        str, typer.Option(help="What goes: channel, or single connections (connection), which leaves zeros.")
+    ] = "channel",
+    sparsity: Annotated[
+        str | None, typer.Option(help="With connection: times fewer weights, at least: 70x.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="With connection: of every M inputs N stay: 2:4.")
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="With connection: one threshold (global, the default) or one for each layer."),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, help="With connection: in how many rounds the epochs train; default 5."),
+    ] = None,
     criterion: Annotated[
         str | None,
         typer.Option(
@@ -69,12 +86,14 @@ def compress(
     from edgeprune.core.registry import names
     from edgeprune.core.request import Budget, Images
     from edgeprune.core.target import find_target
+    from edgeprune.core.thinning import thinning_of
 
     budget = Budget(
         speedup=speedup,
         macs=parse_count(macs, option="--macs") if macs else None,
         parameters=parse_count(params, option="--params") if params else None,
     )
+    thinning = thinning_of(granularity, sparsity, pattern, scope, rounds)
     recovery = Recovery(
         learning_rate=learning_rate,
         augment=require_augment(augment) if augment is not None else None,
@@ -101,6 +120,7 @@ def compress(
                 input=size,
                 data=data,
                 budget=budget,
+                thinning=thinning,
                 criterion=criterion,
                 images=Images(calibration=images, test=test_images),
                 epochs=epochs,

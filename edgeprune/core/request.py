@@ -12,6 +12,7 @@ from edgeprune.core.document import Document
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.recovery import Recovery
+from edgeprune.core.thinning import Thinning
 
 
 class Budget(Document):
@@ -65,6 +66,9 @@ class Request(Document):
     target_sha256: str = Field(default="", description="of the target's facts: editing them is another run")
     version: str = Field(default="", description="of edgeprune: another version is another run")
     budget: Budget
+    thinning: Thinning | None = Field(
+        default=None, description="takes single connections away instead of channels"
+    )
     criterion: str | None = Field(default=None, description="None: the default for the data given")
     images: Images = Images()
     epochs: int = Field(default=0, ge=0)

@@ -10,7 +10,7 @@ import torch
 
 from edgeprune.core.artifact import Artifact, Format
 from edgeprune.core.errors import StorageError
-from edgeprune.core.files import sha256, storage_errors
+from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
@@ -22,6 +22,7 @@ from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.target import Target, find_target
+from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.processes import Processes, together
@@ -34,8 +35,10 @@ from edgeprune.pipeline.kept import (
     FinetunedStore,
     Refitted,
     RefittedStore,
+    Shrunk,
 )
 from edgeprune.pipeline.shared_run import SharedRun
+from edgeprune.pipeline.thin_out import thin_out
 from edgeprune.stages.ask import ask
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw, image_size
@@ -70,6 +73,7 @@ def compress(
     input: tuple[int, ...] | None = None,
     data: str | None = None,
     budget: Budget | None = None,
+    thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
     epochs: int = 0,
@@ -93,6 +97,8 @@ def compress(
         Input size without the batch, where neither archive, recipe nor data say it.
     budget : Budget, optional
         Default: half the MACs.
+    thinning : Thinning, optional
+        Takes single connections away instead of channels; with it there is no budget.
     epochs, recovery : int, Recovery, optional
         How long and how to train after the refit, or the command that does.
     allow_inexact : of str, optional
@@ -123,6 +129,7 @@ def compress(
             input=input,
             data=data,
             budget=budget,
+            thinning=thinning,
             criterion=criterion,
             images=images,
             epochs=epochs,
@@ -172,12 +179,29 @@ def _run(
     source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
 ) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
-    seed, folder = request.seed, run.folder
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
+    if request.thinning is not None:
+        shrunk = thin_out(original, splits, request, run, progress)
+    else:
+        shrunk = _cut_channels(original, coupling, splits, request, target, run, progress)
+    return _deliver(original, shrunk, splits, request, target, run, progress)
+
+
+def _cut_channels(
+    original: Program,
+    coupling: Coupling,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Shrunk:
+    """Whole channels go, and what is left is refitted and trained."""
+    seed, folder = request.seed, run.folder
     criterion = request.criterion or default_criterion(splits.calibration if splits else None)
 
     screening = run.stage(
@@ -214,7 +238,21 @@ def _run(
             lambda: _retrain(network, request, folder, progress),
             Programs(hidden("retrained.pt2")),
         )
-    final = run.stage("save", lambda: network, Programs(MODEL))
+    return Shrunk(network, criterion, coupling.groups, cut.plan, cut.proof, compensation, finetuning)
+
+
+def _deliver(
+    original: Program,
+    shrunk: Shrunk,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Report:
+    """Files of the shrunk network, beside those of the original, judged and timed."""
+    folder = run.folder
+    final = run.stage("save", lambda: shrunk.program, Programs(MODEL))
 
     baseline = run.stage(
         "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
@@ -242,12 +280,13 @@ def _run(
         Findings(
             request=request,
             target=target,
-            criterion=criterion,
-            groups=coupling.groups,
-            plan=cut.plan,
-            proof=cut.proof,
-            compensation=compensation,
-            finetuning=finetuning,
+            criterion=shrunk.criterion,
+            groups=shrunk.groups,
+            plan=shrunk.plan,
+            proof=shrunk.proof,
+            compensation=shrunk.compensation,
+            finetuning=shrunk.finetuning,
+            thinned=shrunk.thinned,
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -255,6 +294,7 @@ def _run(
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
+            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if shrunk.thinned else {},
         )
     )
     if run.team.first:
@@ -406,6 +446,10 @@ def _verify(
         final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
     )
     return Judgement(quality=quality, verdicts=tuple(verdicts))
+
+
+def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
+    return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
 
 
 def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:
