@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.linear_map import CONVOLUTIONS, LinearMap, linear_map
+from edgeprune.graph.linear_map import CONVOLUTIONS, LAYERS, LinearMap, channel_by_channel, linear_map
 from edgeprune.graph.nodes import argument, operator_name, shape_of
+
+_NORM = "aten.batch_norm.default"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +35,8 @@ class Consumer:
     norm: Node | None
     total: Node | None
     partner: Node | None
+    constant: bool = False
+    """Whether only its constant may change: `weight` is the tensor that holds it, `source` the layer."""
 
     @property
     def output(self) -> Node:
@@ -67,6 +71,18 @@ def consumers(coupling: Coupling) -> list[Consumer]:
     uses = Counter(consumption.tensor for consumption in coupling.consumptions)
     places = [(one.node, one.source) for one in coupling.consumptions if uses[one.tensor] == 1]
     found = [_consumer(coupling, *place) for place in (*places, *_depthwise(coupling))]
+    return [one for one in found if one is not None]
+
+
+def constants(coupling: Coupling, layers: Sequence[Consumer]) -> list[Consumer]:
+    """Layers whose weight is not theirs to change, but whose bias is, or the batch norm behind them.
+
+    Batch norms behind sums are left out: where the layers before them are refitted, the norm as it was
+    does better than a recalibrated one (docs/decisions/0011-constants.md).
+    """
+    taken = {one.node for one in layers}
+    nodes = [node for node in coupling.program.graph.nodes if operator_name(node) in LAYERS]
+    found = [_constant(coupling, node) for node in nodes if node not in taken]
     return [one for one in found if one is not None]
 
 
@@ -107,8 +123,7 @@ def _consumer(coupling: Coupling, node: Node, source: Node) -> Consumer | None:
     if view is None:
         return None
     norm = _norm_of(node)
-    total = _only_user(norm or node, "aten.add.Tensor")
-    partner = None if total is None else _partner(total, norm or node)
+    total, partner = _sum_of(norm or node)
     return Consumer(
         node=node,
         source=source,
@@ -116,26 +131,51 @@ def _consumer(coupling: Coupling, node: Node, source: Node) -> Consumer | None:
         weight=str(weight.target),
         bias=None if bias is None else str(bias.target),
         norm=norm,
-        total=total if partner is not None else None,
+        total=total,
         partner=partner,
+    )
+
+
+def _constant(coupling: Coupling, node: Node) -> Consumer | None:
+    """The norm behind a layer, or the layer's own bias, as something that can be fitted."""
+    norm, bias = _norm_of(node), argument(node, 2, None, "bias")
+    names = norm_tensors(norm) if norm is not None else None
+    if names is not None:
+        holder = names[2]
+    elif isinstance(bias, Node) and bias.op == "get_attr" and len(bias.users) == 1:
+        holder = str(bias.target)
+    else:
+        return None
+    total, partner = _sum_of(norm or node)
+    return Consumer(
+        node=norm or node,
+        source=node,
+        map=channel_by_channel(norm or node, len(coupling.program.tensors()[holder])),
+        weight=holder,
+        bias=None,
+        norm=norm,
+        total=total,
+        partner=partner,
+        constant=True,
     )
 
 
 def _norm_of(node: Node) -> Node | None:
     """The batch norm that alone reads a layer's output, and that alone has its tensors."""
-    norm = _only_user(node, "aten.batch_norm.default")
+    norm = _only_user(node, _NORM)
     along_channels = operator_name(node) != "aten.linear.default" or len(shape_of(node)) == 2
     if norm is None or not along_channels or _is_shared(norm) or norm_tensors(norm) is None:
         return None
     return norm
 
 
-def _partner(total: Node, value: Node) -> Node | None:
-    """The other operand of a sum that adds two values of one shape."""
-    others = [one for one in total.all_input_nodes if one is not value]
-    if len(others) != 1 or total.kwargs or shape_of(others[0]) != shape_of(total):
-        return None
-    return others[0]
+def _sum_of(value: Node) -> tuple[Node, Node] | tuple[None, None]:
+    """The residual sum that alone reads a value, and its other operand of the same shape."""
+    total = _only_user(value, "aten.add.Tensor")
+    others = [] if total is None else [one for one in total.all_input_nodes if one is not value]
+    if total is None or len(others) != 1 or total.kwargs or shape_of(others[0]) != shape_of(total):
+        return None, None
+    return total, others[0]
 
 
 def _depthwise(coupling: Coupling) -> Iterator[tuple[Node, Node]]:

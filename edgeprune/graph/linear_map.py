@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.graph.nodes import argument, operator_name
+from edgeprune.graph.nodes import argument, operator_name, shape_of
 
 CONVOLUTIONS = {f"aten.conv{axes}d.{kind}" for axes in (1, 2, 3) for kind in ("default", "padding")}
 _TRANSPOSED = {"aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input"}
+_LINEAR = "aten.linear.default"
+LAYERS = CONVOLUTIONS | _TRANSPOSED | {_LINEAR}
 
 
 class LinearMap(Protocol):
@@ -64,7 +66,7 @@ class LinearMap(Protocol):
 def linear_map(node: Node, weight: Tensor) -> LinearMap | None:
     """How a layer with this weight is seen as matrices; None where no way is known."""
     operator, axes = operator_name(node), weight.ndim - 2
-    if operator == "aten.linear.default":
+    if operator == _LINEAR:
         return Tokens()
     if operator in CONVOLUTIONS:
         return _windows(node, weight, axes)
@@ -77,6 +79,15 @@ def linear_map(node: Node, weight: Tensor) -> LinearMap | None:
         )
         return Phases(tuple(weight.shape[2:]), stride, padding, extra)
     return None
+
+
+def channel_by_channel(node: Node, channels: int) -> LinearMap:
+    """A value seen as it is: what a bias or a batch norm shifts."""
+    axes = len(shape_of(node)) - 2
+    if axes == 0 or operator_name(node) == _LINEAR:
+        return Tokens()
+    ones = (1,) * axes
+    return Windows(ones, ones, ones, ((0, 0),) * axes, channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,10 @@ class Reference:
         for number in numbers:
             layer = self._layers[number]
             seen = self._seen.setdefault((number, batch), Seen(self._chosen(number, batch, value)))
+            left = value
             if layer.kept is not None:
-                value = value.index_select(layer.one.map.channel_axis, layer.kept)
-            seen.values[node] = layer.one.map.outputs(value, seen.chosen)
+                left = value.index_select(layer.one.map.channel_axis, layer.kept)
+            seen.values[node] = layer.one.map.outputs(left, seen.chosen)
 
     def _chosen(self, number: int, batch: int, value: Tensor) -> Tensor | None:
         """The sites to look at in one batch; the same whoever asks first."""

@@ -83,6 +83,11 @@ class Replay:
         """Whether a node was executed and its value is still alive."""
         return all(node in values for values in self._values)
 
+    def change(self, node: Node, by: Callable[[Tensor], Tensor]) -> None:
+        """Put something else in the place of a value that is alive."""
+        for values in self._values:
+            values[node] = by(values[node])
+
     def release(self, node: Node) -> None:
         """Give up one pin."""
         self._readers[node] -= 1

@@ -16,12 +16,12 @@ from edgeprune.graph.replay import observe
 CONVOLUTIONS: list[tuple[type[nn.Module], tuple[int, ...], dict[str, Any]]] = [
     (nn.Conv1d, (4, 11), {"kernel_size": 3, "padding": 1}),
     (nn.Conv1d, (4, 11), {"kernel_size": 4, "stride": 3, "padding": "valid"}),
-    (nn.Conv1d, (4, 11), {"kernel_size": 4, "padding": "same", "dilation": 2}),
+    (nn.Conv1d, (4, 11), {"kernel_size": 3, "padding": "same", "dilation": 3}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 1}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 1, "stride": 2, "padding": 1}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 3, "stride": 2, "padding": 1}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 3, "padding": 2, "dilation": 2}),
-    (nn.Conv2d, (4, 11, 12), {"kernel_size": (3, 4), "padding": "same"}),
+    (nn.Conv2d, (4, 11, 12), {"kernel_size": (3, 5), "padding": "same"}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": (3, 5), "stride": (1, 2), "padding": (0, 2)}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 3, "padding": 1, "groups": 2}),
     (nn.Conv2d, (4, 11, 12), {"kernel_size": 5, "stride": 2, "padding": 2, "groups": 4, "out_channels": 4}),
@@ -68,6 +68,14 @@ def test_rows_times_columns_is_the_layer(
         rows = view.rows(source, chosen)
         assert rows.shape[1] == len(source) * (sites if chosen is None else len(chosen))
         torch.testing.assert_close(rows @ view.columns(weight), view.outputs(answer, chosen))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_an_even_kernel_is_padded_by_one_more_at_the_end() -> None:
+    layer = built(nn.Conv2d, {"kernel_size": (4, 3), "padding": "same", "dilation": (1, 2)})
+    view, weight, source, answer = seen(layer, (4, 11, 12))
+    assert view is not None
+    torch.testing.assert_close(view.rows(source) @ view.columns(weight), view.outputs(answer))
 
 
 @pytest.mark.parametrize(("kind", "size", "options"), CONVOLUTIONS + TRANSPOSED)
