@@ -1,4 +1,4 @@
-"""Peak memory of screening and compensation: `python -m benchmarks.memory resnet50 224 200`.
+"""Peak memory of screening and compensation: `python -m benchmarks.memory resnet50 224 200 l2`.
 
 Runs in a process of its own, so that the peak is the work's own; prints one JSON line. Weights are
 random: for memory they do as well as trained ones.
@@ -25,12 +25,12 @@ from edgeprune.graph.couple import couple
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
-from edgeprune.stages.shrink import shrink
+from edgeprune.stages.shrink import replay
 
 _SELECTION = 50
 
 
-def main(network: str, size: int, images: int) -> None:
+def main(network: str, size: int, images: int, criterion: str) -> None:
     """Halve a network's MACs without labels, and print the peak after every stage."""
     torch.manual_seed(0)
     model = import_torchvision().models.get_model(network)
@@ -45,12 +45,14 @@ def main(network: str, size: int, images: int) -> None:
     del model
     calibration, selection = noise(images, (3, size, size), 0), noise(_SELECTION, (3, size, size), 1)
     note("load")
-    ranks = screen(coupling, calibration, build("criteria", "refit"), name="refit")
+    # Magnitudes need no images: what is measured then is compensation alone.
+    seen = None if criterion == "l2" else calibration
+    ranks = screen(coupling, seen, build("criteria", criterion), name=criterion)
     note("screen")
     proposal = plan(coupling, ranks, Budget(speedup=2.0), multiple=8)
-    program, done, _ = shrink(coupling, proposal)
+    program = replay(coupling, proposal)
     note("shrink")
-    _, found = compensate(coupling, program, done, calibration, selection)
+    _, found = compensate(coupling, program, proposal, calibration, selection)
     note("compensate")
     print(json.dumps({"peaks_gb": peaks, "images": found.images, "seconds": time.perf_counter() - started}))
 
@@ -67,4 +69,4 @@ def noise(count: int, size: tuple[int, ...], seed: int) -> Split:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -22,16 +22,13 @@ from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
-from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.reference import Layer
 from edgeprune.graph.walk import Walk, affected, layers_of
 
-_BATCH = 100
 _MEMORY = 1.5e9
 """Bytes that the values of both networks may take from one layer to the next."""
-_TRANSIENT = 3e8
-"""Bytes that the values of one batch may take within a network."""
 
 
 def compensate(
@@ -51,7 +48,7 @@ def compensate(
     """
     _require_images(calibration, selection)
     progress = progress or Silent()
-    original, batch = coupling.program, _batch(coupling)
+    original, batch = coupling.program, images_per_batch(coupling)
     before = _divergence(original, shrunk, selection, batch)
     untouched = _copied(shrunk)
     attempts = []
@@ -109,12 +106,6 @@ def _require_images(calibration: Split, selection: Split) -> None:
                 f"{split.samples.name}: no {name} images are left to refit the network with",
                 hint="bring more images, or ask for fewer test images",
             )
-
-
-def _batch(coupling: Coupling) -> int:
-    """Images per batch, so that what is computed between two layers fits in memory."""
-    per_image = count(coupling).peak_activation_bytes
-    return int(np.clip(_TRANSIENT / per_image, 1, _BATCH))
 
 
 def _affordable(walk: Callable[[list[Tensor]], Walk], calibration: Split) -> int:
