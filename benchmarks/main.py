@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import memory, readers
 from benchmarks.page import put_section, say, taken, versions
 from edgeprune.core.foreign import import_torchvision
 from edgeprune.core.progress import Silent
@@ -306,6 +307,9 @@ SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "criteria-resnet20": partial(criteria_section, "resnet20"),
     "criteria-resnet56": partial(criteria_section, "resnet56"),
     "untrained": untrained_section,
+    "readers": readers.untrained_section,
+    "separable": readers.trained_section,
+    "memory": memory.section,
     "start-up": start_section,
 }
 

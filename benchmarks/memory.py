@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -55,6 +57,22 @@ def main(network: str, size: int, images: int, criterion: str) -> None:
     _, found = compensate(coupling, program, proposal, calibration, selection)
     note("compensate")
     print(json.dumps({"peaks_gb": peaks, "images": found.images, "seconds": time.perf_counter() - started}))
+
+
+def section(folder: Path) -> list[str]:
+    """The part of docs/benchmarks.md."""
+    command = [sys.executable, "-m", "benchmarks.memory", "resnet50", "224", "240", "l2"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=Path(__file__).parents[1])
+    found = json.loads(done.stdout)
+    peaks = ", ".join(f"{stage} {peak:.2f} GB" for stage, peak in found["peaks_gb"].items())
+    return [
+        "## Memory of compensation",
+        "",
+        "resnet50 at 224 px with random weights and noise as images, half the MACs, ranked by magnitude.",
+        "",
+        f"{found['images']} of 240 images used, {found['seconds']:.0f} s. Peak resident memory by the end of "
+        f"each step: {peaks}.",
+    ]
 
 
 def noise(count: int, size: tuple[int, ...], seed: int) -> Split:

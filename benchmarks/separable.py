@@ -1,4 +1,4 @@
-"""A small MobileNet for Fashion-MNIST: depthwise convolutions, squeeze-excite, hard-swish, 116 k parameters.
+"""Small networks for Fashion-MNIST: a MobileNet (107 k parameters), and one whose batch norms come first.
 
 Trained here in a few minutes, since weights are not kept in the repository.
 """
@@ -69,6 +69,7 @@ class Preactivated(nn.Module):
         self.skip = nn.Conv2d(inputs, out, 1, stride, bias=False) if inputs != out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """The sum of the way through and the skip."""
         y = F.relu(self.first(x))
         z: Tensor = self.mix(F.relu(self.second(self.widen(y))))
         return self.skip(x) + z
@@ -92,6 +93,7 @@ class InvertedResidual(nn.Module):
         self.skips = inputs == out and stride == 1
 
     def forward(self, x: Tensor) -> Tensor:
+        """With a skip where the shapes allow one."""
         y: Tensor = self.body(x)
         return x + y if self.skips else y
 
@@ -105,6 +107,7 @@ class SqueezeExcite(nn.Module):
         self.up = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """The channels, weighed."""
         means = x.mean((2, 3), keepdim=True)
         return x * F.hardsigmoid(self.up(F.relu(self.down(means))))
 
