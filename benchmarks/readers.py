@@ -107,7 +107,7 @@ def untrained_section(folder: Path) -> list[str]:
         "## Networks of every kind, random weights",
         "",
         "Half the MACs by magnitude, refitted with 100 images of noise, judged on 40 others; divergence is",
-        "the squared difference of the outputs over their variance. Random weights say nothing about accuracy.",
+        "the squared difference of the outputs over their variance. They say nothing about accuracy.",
         "",
         "| network | divergence after the cut | after the refit | | seconds |",
         "|---|---|---|---|---|",

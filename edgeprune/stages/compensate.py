@@ -27,7 +27,7 @@ from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.reference import Layer
 from edgeprune.graph.walk import Walk, affected, layers_of
 
-_MEMORY = 1.5e9
+_MEMORY = 1.7e9
 """Bytes that the values of both networks may take from one layer to the next."""
 
 
