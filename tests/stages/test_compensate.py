@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny import a_split, tiny
+from tiny import a_split, coupled, tiny
+from tiny import halved as every_second_unit
 from torch import Tensor, nn
 from zoo import IMAGE, SITUATIONS, conv_bn, lived_in
 
@@ -170,6 +171,29 @@ def test_a_bias_beside_a_computed_weight_holds_the_mean_of_what_went() -> None:
     torch.testing.assert_close(
         program.run(seen).mean(0), coupling.program.run(seen).mean(0), rtol=0, atol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    "situation",
+    [
+        "channel_shuffle",
+        "squeeze_excite",
+        "dense_concat",
+        "module_used_twice",
+        "grouped_transposed_conv",
+        "weight_norm",
+        "scaled_dot_product",
+        "residual_blocks",
+    ],
+)
+def test_whatever_the_network_weights_stay_finite_and_answers_get_no_worse(situation: str) -> None:
+    _, program, done = every_second_unit(situation)
+    size = SITUATIONS[situation].inputs
+    program, found = compensate(
+        *(coupled(situation), program, done), a_split(60, size=size), a_split(30, seed=1, size=size)
+    )
+    assert all(tensor.isfinite().all() for tensor in program.tensors().values())
+    assert not found.kept or found.divergence_after < found.divergence_before
 
 
 def test_constant_and_repeated_channels_leave_finite_weights() -> None:
