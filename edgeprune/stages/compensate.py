@@ -52,7 +52,9 @@ def compensate(
     before = _divergence(original, shrunk, selection, batch)
     untouched = _copied(shrunk)
     attempts = []
-    for layers in _ways(layers_of(coupling, shrunk, plan, affected(coupling, plan))):
+    ways = _ways(layers_of(coupling, shrunk, plan, affected(coupling, plan)))
+    progress.start("compensate", sum(map(len, ways)))
+    for layers in ways:
         _put(shrunk, untouched)
         walk = partial(Walk, coupling, shrunk, plan, layers, seed)
         images = _refit(walk, calibration, batch, progress)
@@ -91,7 +93,6 @@ def _refit(walk: Callable[[list[Tensor]], Walk], calibration: Split, batch: int,
     """Refit layer after layer, with as many images as fit in memory; how many those were."""
     images = calibration.take(_affordable(walk, calibration))
     both = walk([torch.from_numpy(inputs) for inputs, _ in images.batches(batch)])
-    progress.start("compensate", len(both.layers))
     for number in range(len(both.layers)):
         both.fit(number)
         both.leave(number)
