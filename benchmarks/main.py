@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks import memory, readers
 from benchmarks.document import PAGE, header, order
 from benchmarks.page import put_section, say, taken, versions
 from edgeprune.core.foreign import import_torchvision
@@ -217,6 +218,9 @@ SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "resnet20": partial(cifar_section, "resnet20"),
     "resnet56": partial(cifar_section, "resnet56"),
     "untrained": untrained_section,
+    "readers": readers.untrained_section,
+    "separable": readers.trained_section,
+    "memory": memory.section,
     "start-up": start_section,
 }
 

@@ -29,7 +29,7 @@ def absence(evidence: GroupEvidence, group: Group, removed: Sequence[int]) -> Tr
         (
             one,
             gram,
-            torch.from_numpy(unit_columns(piece, evidence.tensors[one.weight])[list(removed)].ravel()),
+            torch.from_numpy(unit_columns(one, piece)[list(removed)].ravel()),
         )
         for one, piece, gram in readings
     ]
@@ -43,7 +43,7 @@ def absent_branch(evidence: GroupEvidence, names: Sequence[str]) -> Trial | None
     """
     totals = {block.name: block.total for block in evidence.coupling.blocks.values()}
     found = [evidence.last_layer(totals[name]) for name in names]
-    parts = [(*one, torch.arange(len(one[1].mean))) for one in found if one is not None]
+    parts = [(*one, torch.arange(one[1].mean.shape[1])) for one in found if one is not None]
     return _refitted(evidence, parts) if len(parts) == len(names) else None
 
 
@@ -62,19 +62,25 @@ def _refitted(evidence: GroupEvidence, parts: Sequence[tuple[Consumer, Gram, Ten
 
 def _without(one: Consumer, gram: Gram, gone: Tensor, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     weight = tensors[one.weight].double()
-    columns = weight.flatten(1).T
-    stays = torch.ones(len(columns), dtype=torch.bool)
-    stays[gone] = False
+    columns = one.map.columns(weight)
     matrix = ridged(gram.covariance(centred=one.has_intercept), RIDGE)
-    fitted = torch.zeros_like(columns)
-    if stays.any():
-        fitted[stays] = torch.linalg.solve(matrix[stays][:, stays], matrix[stays] @ columns)
-    changed = {one.weight: fitted.T.reshape(weight.shape)}
+    fitted = _without_columns(matrix, columns, gone)
+    changed = {one.weight: one.map.weight(fitted, weight)}
     for name in _constants(one):
-        lost = gram.mean @ (columns - fitted)
+        lost = one.map.joined((gram.mean[:, None] @ (columns - fitted))[:, 0])
         # A batch norm subtracts its running mean: there the lost constant has the other sign.
         changed[name] = tensors[name].double() + (lost if one.norm is None else -lost)
     return changed
+
+
+def _without_columns(matrix: Tensor, columns: Tensor, gone: Tensor) -> Tensor:
+    """The columns that come closest without some of their entries, in every block."""
+    stays = torch.ones(columns.shape[1], dtype=torch.bool)
+    stays[gone] = False
+    fitted = torch.zeros_like(columns)
+    if stays.any():
+        fitted[:, stays] = torch.linalg.solve(matrix[:, stays][:, :, stays], matrix[:, stays] @ columns)
+    return fitted
 
 
 def _constants(one: Consumer) -> tuple[str, ...]:

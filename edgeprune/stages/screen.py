@@ -20,6 +20,7 @@ from edgeprune.graph.choice import harms_of
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
 from edgeprune.graph.measured_harm import MeasuredHarm, affordable_images, branch_harm, measured_harms
+from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.processes import ALONE, Processes
 
 _BATCH = 100
@@ -69,7 +70,7 @@ def screen(
     progress = progress or Silent()
     _require_data(criterion, calibration, name)
     needs = criterion.needs.union(also)
-    batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
+    batches = 0 if calibration is None else -(-len(calibration) // images_per_batch(coupling))
     groups = _measurable(coupling, calibration)
     labels = [one.labels for one in (calibration, selection) if one is not None and one.labels is not None]
     classes = max([classes, *(int(one.max()) + 1 for one in labels)]) if labels else 0
@@ -118,10 +119,10 @@ def _gather(evidence: GroupEvidence, images: Split | None, team: Processes, prog
     """Every process looks at its share of the batches, then all hold what all have seen."""
     if images is None:
         return
-    indices = np.arange(len(images))
-    batches = [*enumerate(np.split(indices, indices[_BATCH::_BATCH]))]
+    indices, size = np.arange(len(images)), images_per_batch(evidence.coupling)
+    batches = [*enumerate(np.split(indices, indices[size::size]))]
     for place, batch in batches[team.rank :: team.count]:
-        inputs, labels = next(images.at(batch).batches(_BATCH))
+        inputs, labels = next(images.at(batch).batches(size))
         evidence.add(torch.from_numpy(inputs), labels, place)
         progress.advance(team.count)
     if team.count > 1:
