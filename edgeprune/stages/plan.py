@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +19,18 @@ from edgeprune.graph.cost import CostModel, count
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.narrowing import dropped, narrowings
 
+_MOVES = 20_000
+"""Of trial and error: seconds on a large network, whose plan it hardly betters."""
+_TRIED = (0, 1, 2, 3, 5, 8, 13, 21, 34)
+"""Which of the larger counts of a group are tried in exchange."""
+_ROUNDING = 1e-9
+"""Gains below this share are noise, and could be traded to and fro for ever."""
+
 
 def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: int, seed: int = 0) -> Plan:
     """Cut greedily, always the step with the least harm per saved share of what the budget bounds.
 
+    What went too far is then given back, and units are traded between groups while that does less harm.
     Groups that several layers write to (residual streams) are only cut when the others do not
     suffice: their refit error says too little about what the stream loses (docs/decisions/0002).
 
@@ -44,6 +53,7 @@ def plan(coupling: Coupling, screening: Screening, budget: Budget, *, multiple: 
         if step is None:
             raise _unreachable(search, budget)
         search.take(step)
+    search.improve(bounds)
     cuts = search.cuts()
     return Plan(
         graph=coupling.program.fingerprint(),
@@ -83,14 +93,15 @@ class _Search:
         self._neighbours = self._find_neighbours()
         self._shared = {name for name, g in self._groups.items() if len(g.of_role("producer")) > 1}
         self._removed = dict.fromkeys(self._groups, 0)
+        self._counts = {name: [0, *_removals(group, multiple)] for name, group in self._groups.items()}
         self._steps = {
-            name: _hull(_removals(group, multiple), screening.groups[name])
-            for name, group in self._groups.items()
+            name: _hull(counts[1:], screening.groups[name]) for name, counts in self._counts.items()
         }
         kept = self._taken == 0
         self.cost = {"macs": self._model.macs(kept), "parameters": self._model.parameters(kept)}
         """MACs and parameters at the present widths."""
         self._savings: dict[str, tuple[int, dict[str, int]]] = {}
+        self._moves = 0
 
     def cheapest(self, bounds: dict[str, int]) -> _Step | None:
         """The step with the least harm per saved share of the bounds not yet met."""
@@ -135,6 +146,84 @@ class _Search:
         self._steps[step.group] = [n for n in self._steps[step.group] if n > step.removed]
         for name in self._neighbours[step.group]:
             self._savings.pop(name, None)
+
+    def improve(self, bounds: dict[str, int]) -> None:
+        """Local search from a plan that meets the bounds: it keeps meeting them, and does ever less harm.
+
+        The last greedy step overshoots, and widths between the corners of the hulls were never looked at.
+        So units are given back where they fit, alone or in exchange for units of another group.
+        """
+        self._give_back(bounds)
+        gained, self._moves = True, 0
+        while gained and self._moves < _MOVES:
+            gained = False
+            for name in [name for name in self._groups if self._may_go_on(name)]:
+                for removed in self._further(name):
+                    gained |= self._moves < _MOVES and self._trade(name, removed, bounds)
+
+    def _may_go_on(self, name: str) -> bool:
+        """A stream that was spared is not what others are exchanged for."""
+        return name not in self._shared or self._removed[name] > 0
+
+    def _further(self, name: str) -> list[int]:
+        """Some larger counts: the next ones, and ever fewer of those far away."""
+        larger = [each for each in self._counts[name] if each > self._removed[name]]
+        return [larger[place] for place in _TRIED if place < len(larger)]
+
+    def _trade(self, name: str, removed: int, bounds: dict[str, int]) -> bool:
+        """Take a group to `removed`, and keep it there if what others give back for it is worth more."""
+        before = dict(self._removed)
+        harm = self._total_harm()
+        self._go(name, removed)
+        self._give_back(bounds, but=name)
+        if self._total_harm() < harm * (1 - _ROUNDING):
+            return True
+        for other, present in before.items():
+            if self._removed[other] != present:
+                self._go(other, present)
+        return False
+
+    def _give_back(self, bounds: dict[str, int], *, but: str = "") -> None:
+        """Let groups grow back while there is room, always the one whose growth lessens the harm most."""
+        while True:
+            gains = {}
+            for name, removed in self._removed.items():
+                if removed and name != but:
+                    fits = self._least_that_fits(name, bounds)
+                    gains[name, fits] = self._harm(name, removed) - self._harm(name, fits)
+            best = max(gains, key=gains.__getitem__, default=None)
+            if best is None or gains[best] <= 0:
+                break
+            self._go(*best)
+
+    def _least_that_fits(self, name: str, bounds: dict[str, int]) -> int:
+        """The smallest number of removed units with which the bounds still hold, by halving."""
+        present = self._removed[name]
+        counts = [each for each in self._counts[name] if each <= present]
+
+        def fits(removed: int) -> bool:
+            self._go(name, removed)
+            return all(self.cost[kind] <= bound for kind, bound in bounds.items())
+
+        found = counts[min(bisect_left(counts, True, key=fits), len(counts) - 1)]
+        self._go(name, present)
+        return found
+
+    def _total_harm(self) -> float:
+        return sum(self._harm(name, removed) for name, removed in self._removed.items())
+
+    def _harm(self, name: str, removed: int) -> float:
+        return self._screening[name].harm[removed]
+
+    def _go(self, name: str, removed: int) -> None:
+        """Take a group to any number of removed units, back ones included."""
+        near, before = self._near[name], self._taken == 0
+        self._set(name, self._removed[name], removed)
+        after = self._taken == 0
+        self.cost["macs"] += near.macs(after) - near.macs(before)
+        self.cost["parameters"] += near.parameters(after) - near.parameters(before)
+        self._removed[name] = removed
+        self._moves += 1
 
     def take_all(self) -> None:
         """Cut everything that may be cut."""
