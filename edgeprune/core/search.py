@@ -32,7 +32,6 @@ class Trial(Document):
 class Search(Document):
     """All trials, in the order they were made."""
 
-    kind: Literal["search/1"] = "search/1"
     at_most: float = Field(description="points")
     confidence: float
     answers: Answers

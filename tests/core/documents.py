@@ -246,7 +246,6 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
 EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
-    SEARCH,
     a_report(),
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),
     PLAN,
