@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from benchmarks import page
-from benchmarks.zoo import child, cutting, jobs, networks, patterns, random_networks, reductions, tables
+from benchmarks.zoo import child, cutting, jobs, main, networks, patterns, random_networks, reductions, tables
 from edgeprune.core.group import Group, Reason, Slice
 
 EXACT: dict[str, Any] = {
@@ -146,12 +146,25 @@ def test_the_last_column_needs_the_bar_and_the_peer() -> None:
     assert tables.reached((1.0, 0.4), {"crash": "x"}, theirs) == "no"
 
 
-def test_failures_of_random_networks_are_counted_over_all_batches() -> None:
+def test_failures_of_random_networks_are_counted_over_all_batches_and_machines() -> None:
     failure = {"why": "AssertionError", "line": "assert x", "drawn": "..."}
-    rows = [{"examples": 250, "failures": [], "seconds": 60}, {"examples": 250, "failures": [failure]}]
+    here = {"machine": "a, 2 cores", "versions": "torch 2.13.0", "taken": "2026-11-20 10:00"}
+    there = {"machine": "b, 16 cores", "versions": "torch 2.11.0", "taken": "2026-11-21 10:00"}
+    rows = [
+        here | {"examples": 50, "failures": [], "seconds": 60},
+        there | {"examples": 50, "failures": [failure], "seconds": 30},
+        there | {"examples": 50, "failures": [], "seconds": 30, "taken": "2026-11-21 11:00"},
+        there | {"crash": "killed by signal 9"},
+        {"refused": jobs.NOT_MEASURED},
+    ]
 
     assert tables.random_lines(rows) == [
-        "**500 random networks and plans, 1 failures, 60 s.**",
+        "**150 random networks and plans, 1 failures.**",
+        "",
+        "- 50 of them up to 2026-11-20 10:00 UTC on a, 2 cores, torch 2.13.0: 60 s of one process.",
+        "- 100 of them up to 2026-11-21 11:00 UTC on b, 16 cores, torch 2.11.0: 60 s of one process.",
+        "- 1 of 5 batches were not drawn.",
+        "- A batch of examples crashed: killed by signal 9",
         "- AssertionError: `assert x`",
     ]
 
@@ -243,6 +256,43 @@ def test_the_peers_worst_answer_counts() -> None:
 def test_every_pattern_has_its_situation() -> None:
     assert len(patterns.PATTERNS) == 31
     assert set(patterns.PATTERNS.values()) <= set(patterns.situations())
+
+
+def test_random_networks_go_on_where_they_stopped_and_lines_of_two_machines_add_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "RESULTS", tmp_path)
+    measured = []
+
+    def draw(job: jobs.Job) -> dict[str, Any]:
+        measured.append(job.name)
+        return {"examples": 50, "failures": [], "sources": jobs.sources("random")}
+
+    monkeypatch.setattr(jobs, "_measured", draw)
+    first, second = tmp_path / "one" / "first.jsonl", tmp_path / "second.jsonl"
+    main.random_section(main.Request(only=("0", "1"), processes=2, lines=first))
+    main.random_section(main.Request(only=("0", "1"), lines=first))
+    main.random_section(main.Request(only=("2",), lines=second))
+    assert sorted(measured) == ["0-50", "1-50", "2-50"]
+
+    # A line that was cut off in the middle is as if it had not been written.
+    first.write_text(first.read_text() + second.read_text() + '{"job": "3-50", "exa')
+    page = main.random_section(main.Request(kept=True, lines=first))
+
+    assert "**150 random networks and plans, 0 failures.**" in page
+    assert "- 197 of 200 batches were not drawn." in page
+
+
+def test_results_of_other_sources_are_drawn_again_but_may_be_written_down(tmp_path: Path) -> None:
+    lines = jobs.Lines(tmp_path / "lines.jsonl", "random")
+    lines.add(jobs.Job("random", ("0", "50")), {"examples": 50, "sources": "older"})
+
+    assert list(lines.read()) == ["0-50"]
+    assert lines.read(current=True) == {}
+
+
+def test_packages_that_are_not_installed_have_no_version() -> None:
+    assert page.versions(["numpy", "no-such-package"]) == f"numpy {np.__version__}"
 
 
 def test_the_random_networks_run_the_property_of_the_tests() -> None:

@@ -13,11 +13,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from benchmarks.page import say
@@ -81,13 +82,53 @@ def kept_results(jobs: Sequence[Job]) -> list[Result]:
     return found
 
 
-def run_jobs(jobs: Sequence[Job], *, fresh: bool = False, at_once: int = 1) -> list[Result]:
-    """The results of all jobs, in their order; what is kept is not measured again unless `fresh`."""
+class Lines:
+    """Results of one kind as JSON lines, each added as soon as it is known.
+
+    Files of several machines are put together with `cat`; the later line of a job stands.
+    """
+
+    def __init__(self, file: Path, kind: str) -> None:
+        self._file, self._kind = file, kind
+        self._lock = Lock()
+
+    def read(self, *, current: bool = False) -> dict[str, Result]:
+        """The results by the names of their jobs; `current`: only those of the present sources."""
+        text = self._file.read_text(encoding="utf-8") if self._file.exists() else ""
+        found = [dict(json.loads(line)) for line in text.splitlines() if line.endswith("}")]
+        return {one["job"]: one for one in found if not current or one.get("sources") == sources(self._kind)}
+
+    def add(self, job: Job, result: Result) -> None:
+        """Append one result."""
+        with self._lock:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps({"job": job.name, **result}) + "\n")
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    *,
+    fresh: bool = False,
+    at_once: int = 1,
+    note: Callable[[Job, Result], None] | None = None,
+) -> list[Result]:
+    """The results of all jobs, in their order; what is kept is not measured again unless `fresh`.
+
+    `note` is told each result as soon as it is there.
+    """
     if fresh:
         for job in jobs:
             job.file.unlink(missing_ok=True)
+
+    def one(job: Job, place: str) -> Result:
+        found = _result(job, place)
+        if note is not None:
+            note(job, found)
+        return found
+
     with ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(_result, job, f"{n}/{len(jobs)}") for n, job in enumerate(jobs, 1)]
+        waiting = [pool.submit(one, job, f"{n}/{len(jobs)}") for n, job in enumerate(jobs, 1)]
         try:
             return [one.result() for one in waiting]
         except KeyboardInterrupt:

@@ -3,6 +3,10 @@
 `make zoo` measures all sections; `python benchmarks/zoo/main.py SECTION...` some of them. Results are kept
 in build/zoo, so that an interrupted run goes on; a change of the sources, or `--fresh`, measures again.
 Every section runs in processes of its own; leave the machine alone meanwhile.
+
+The random networks may be drawn elsewhere, from a checkout in which nothing is installed:
+`PYTHONPATH=. python benchmarks/zoo/main.py random --processes 16 --lines FILE --only 0`, all without
+`--only`. `main.py random --kept --lines FILE` writes such lines into the page.
 """
 
 from __future__ import annotations
@@ -10,9 +14,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.page import put_section, say, taken, versions
-from benchmarks.zoo.jobs import NOT_MEASURED, ROOT, Job, Result, kept_results, run_jobs
+from benchmarks.zoo.jobs import NOT_MEASURED, RESULTS, ROOT, Job, Lines, Result, kept_results, run_jobs
 from benchmarks.zoo.networks import Network, timm_networks, torchvision_networks
 from benchmarks.zoo.patterns import PATTERNS
 from benchmarks.zoo.random_networks import CHUNK, EXAMPLES
@@ -37,11 +42,13 @@ PACKAGES = "torch torchvision timm torch-pruning hypothesis".split()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is measured again, and which networks (all without)."""
+    """What is measured again, which networks (all without), and how the random ones are shared out."""
 
     fresh: bool = False
     kept: bool = False
     only: tuple[str, ...] = ()
+    processes: int = 2
+    lines: Path = RESULTS / "random.jsonl"
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """The names that were asked for, in their order."""
@@ -55,19 +62,28 @@ def main() -> None:
     parser.add_argument("--fresh", action="store_true", help="measure again what is kept in build/zoo")
     parser.add_argument("--kept", action="store_true", help="write the page from what is kept in build/zoo")
     parser.add_argument("--only", default="", metavar="NAME,...", help="print these rows, leave the page")
+    parser.add_argument(
+        "--processes", type=int, default=2, help="how many draw random networks at once (default: 2)"
+    )
+    parser.add_argument(
+        "--lines", type=Path, default=Request.lines, metavar="FILE", help="JSON lines of the random networks"
+    )
     parser.add_argument("--note", default="", help="a remark for the sections, on how they were measured")
     options = parser.parse_args()
     unknown = set(options.sections) - set(SECTIONS)
     if unknown:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
-    request = Request(options.fresh, options.kept, tuple(filter(None, options.only.split(","))))
+    only = tuple(filter(None, options.only.split(",")))
+    request = Request(options.fresh, options.kept, only, options.processes, options.lines)
     for name in options.sections or SECTIONS:
         lines = SECTIONS[name](request)
         if request.only:
             print("\n".join(lines))
         else:
-            footer = [taken(), f"{versions(PACKAGES)}.", *([options.note] if options.note else [])]
-            put_section(PAGE, HEADER, SECTIONS, name, [*lines, "", *footer])
+            # The lines of random networks say themselves where each was drawn.
+            here = [] if name == "random" else [taken(), f"{versions(PACKAGES)}."]
+            footer = [*here, *([options.note] if options.note else [])]
+            put_section(PAGE, HEADER, SECTIONS, name, [*lines, *(["", *footer] if footer else [])])
         say(f"{name}: done")
 
 
@@ -79,10 +95,10 @@ Written by `make zoo`, which measures the sections below one after the other; ea
   constant: a layer scale of 1e-6 or a classifier of zeros would hide a wrong cut.
 - The oracle compares the shrunk network with the original whose cut channels are silenced, in float64, on
   two inputs: largest difference relative to the largest output. It fails above 1e-9.
-- Every measurement has a process of its own, and only one runs at a time (the random networks: two), so that
-  seconds are those of a machine that does nothing else, with torch's default number of threads. Before the
-  clock starts a network of two layers is captured and cut, since the first export of a process loads several
-  hundred modules of torch (about two seconds and 100 MB).
+- Every measurement has a process of its own, and only one runs at a time (random networks: several), so
+  that seconds are those of a machine that does nothing else, with torch's default number of threads. Before
+  the clock starts a network of two layers is captured and cut, since the first export of a process loads
+  several hundred modules of torch (about two seconds and 100 MB).
 """
 
 CUTTING_TEXT = (
@@ -206,7 +222,13 @@ RANDOM_TEXT = (
 def random_section(request: Request) -> list[str]:
     seeds = request.chosen([str(number) for number in range(EXAMPLES // CHUNK)])
     jobs = [Job("random", (number, str(CHUNK)), 3600) for number in seeds]
-    rows = kept_results(jobs) if request.kept else run_jobs(jobs, fresh=request.fresh, at_once=2)
+    lines = Lines(request.lines, "random")
+    if not request.kept:
+        done = set() if request.fresh else set(lines.read(current=True))
+        missing = [job for job in jobs if job.name not in done]
+        run_jobs(missing, fresh=request.fresh, at_once=request.processes, note=lines.add)
+    found = lines.read()
+    rows = [found.get(job.name, {"refused": NOT_MEASURED}) for job in jobs]
     return ["## Random networks", "", RANDOM_TEXT, "", *random_lines(rows)]
 
 

@@ -9,12 +9,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from hypothesis import HealthCheck, given, seed, settings
 
+from benchmarks.page import machine, versions
 from benchmarks.zoo.child import Notes, crash_text
 from benchmarks.zoo.jobs import ROOT
 
-EXAMPLES, CHUNK = 10_000, 250
+EXAMPLES, CHUNK = 10_000, 50
+PACKAGES = ("torch", "hypothesis", "numpy")
 
 
 def try_networks(notes: Notes, number: str, examples: str) -> None:
@@ -43,7 +46,8 @@ def try_networks(notes: Notes, number: str, examples: str) -> None:
             line = frames[-1].line if frames else ""
             failures.append({"why": crash_text(error), "line": line or "", "drawn": str(drawn)})
 
-    notes.doing("examples", seed=int(number))
+    notes.doing("examples", seed=int(number), machine=machine(), versions=versions(PACKAGES))
+    torch.set_num_threads(1)  # networks this small only lose by more, and others run beside this one
     started = time.perf_counter()
     once()
     notes.done(examples=tried, failures=failures, seconds=time.perf_counter() - started)

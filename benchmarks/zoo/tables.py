@@ -279,15 +279,27 @@ def _inner_locks(row: Result) -> dict[str, str]:
 
 
 def random_lines(rows: Sequence[Result]) -> list[str]:
-    """Examples, failures and seconds, then each failure."""
-    examples = sum(row.get("examples", 0) for row in rows)
-    failures = [one for row in rows for one in row.get("failures", [])]
-    crashes = [row for row in rows if row.get("crash")]
-    seconds = sum(row.get("seconds", 0) for row in rows)
-    lines = [f"**{examples:,} random networks and plans, {len(failures)} failures, {seconds:,.0f} s.**"]
-    lines += [f"- A batch of examples crashed: {row['crash']}" for row in crashes]
+    """Examples and failures, where they were drawn, then each failure."""
+    drawn = [row for row in rows if row.get("refused") != NOT_MEASURED]
+    failures = [one for row in drawn for one in row.get("failures", [])]
+    lines = [f"**{_examples(drawn):,} random networks and plans, {len(failures)} failures.**", ""]
+    for place in dict.fromkeys((row.get("machine", ""), row.get("versions", "")) for row in drawn):
+        own = [row for row in drawn if (row.get("machine", ""), row.get("versions", "")) == place]
+        seconds = sum(row.get("seconds", 0) for row in own)
+        last = max(row.get("taken", "") for row in own)
+        lines.append(
+            f"- {_examples(own):,} of them up to {last} UTC on {place[0]}, {place[1]}: "
+            f"{seconds:,.0f} s of one process."
+        )
+    if len(drawn) < len(rows):
+        lines.append(f"- {len(rows) - len(drawn)} of {len(rows)} batches were not drawn.")
+    lines += [f"- A batch of examples crashed: {row['crash']}" for row in drawn if row.get("crash")]
     lines += [f"- {one['why']}: `{one['line']}`" for one in failures[:20]]
     return lines
+
+
+def _examples(rows: Iterable[Result]) -> int:
+    return sum(row.get("examples", 0) for row in rows)
 
 
 def change(pair: Sequence[float], unit: float) -> str:

@@ -36,10 +36,26 @@ def compress(
     confidence: Annotated[
         float | None, typer.Option(help="At which --max-drop is to hold; default 0.95.")
     ] = None,
+    granularity: Annotated[
+        str, typer.Option(help="What goes: channel, or single connections (connection), which leaves zeros.")
+    ] = "channel",
+    sparsity: Annotated[
+        str | None, typer.Option(help="With connection: times fewer weights, at least: 70x.")
+    ] = None,
+    pattern: Annotated[
+        str | None, typer.Option(help="With connection: of every M inputs N stay: 2:4.")
+    ] = None,
+    scope: Annotated[
+        str | None,
+        typer.Option(help="With connection: one threshold (global, the default) or one for each layer."),
+    ] = None,
     rounds: Annotated[
-        int,
-        typer.Option(min=1, help="Cut in so many rounds, each followed by a refit and its share of epochs."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cut in so many rounds, each with its share of epochs; default 1, with connection 5.",
+        ),
+    ] = None,
     criterion: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +105,7 @@ def compress(
     from edgeprune.core.request import Budget, Images
     from edgeprune.core.size import parse_size
     from edgeprune.core.target import find_target
+    from edgeprune.core.thinning import thinning_of
 
     bytes_, precision = parse_size(size) if size else (None, None)
     budget = Budget(
@@ -100,6 +117,7 @@ def compress(
         max_drop=max_drop,
         confidence=confidence,
     )
+    thinning = thinning_of(granularity, sparsity, pattern, scope, rounds)
     recovery = Recovery(
         learning_rate=learning_rate,
         augment=require_augment(augment) if augment is not None else None,
@@ -126,9 +144,10 @@ def compress(
                 input=shape,
                 data=data,
                 budget=budget,
+                thinning=thinning,
                 criterion=criterion,
                 images=Images(calibration=images, selection=selection_images, test=test_images),
-                rounds=rounds,
+                rounds=rounds or 1 if thinning is None else 1,
                 epochs=epochs,
                 recovery=recovery,
                 formats=tuple(format or ()),  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from edgeprune.core.report import (
     Qualities,
     Quality,
     Report,
+    Thinned,
 )
 from edgeprune.core.target import Target
 from edgeprune.core.units import (
@@ -45,10 +46,13 @@ def report(document: Report, *, folder: Path) -> None:
         f"({cost.before.macs / cost.after.macs:.2f}x fewer), "
         f"{format_count(cost.before.parameters)} -> {format_count(cost.after.parameters)} parameters"
     )
-    out.print(
-        f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
-        f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
-    )
+    if document.thinned is not None:
+        _thinned(document.thinned, out)
+    else:
+        out.print(
+            f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
+            f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
+        )
     for name in sorted({name for names in proof.inexact.values() for name in names}):
         cut = sum(name in names for names in proof.inexact.values())
         out.print(
@@ -244,18 +248,46 @@ def _value(value: float | str | bool) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
+def _thinned(done: Thinned, out: Console) -> None:
+    """How many connections are left, and what zeros are worth."""
+    before, after = sum(done.weights.values()), sum(done.kept.values())
+    units = (
+        "1 unit that nothing read was"
+        if done.units_gone == 1
+        else (f"{done.units_gone} units that nothing read were")
+    )
+    gone = f"; {units} removed" if done.units_gone else ""
+    out.print(
+        f"connections: {format_count(before)} -> {format_count(after)} ({done.times:.3g}x fewer), "
+        f"{format_count(done.parameters)} parameters are not zero{gone}"
+    )
+    layers = (f"{name} {format_count(done.kept.get(name, 0))}" for name in done.weights)
+    out.print(f"left in: {', '.join(layers)}", markup=False)
+    out.print(
+        "zeros make files smaller once they are packed, not faster: the kernels of onnxruntime and LiteRT "
+        "multiply them like any other number"
+    )
+
+
 def _artifacts(document: Report) -> Table:
+    packed = ("packed",) if document.thinned is not None else ()
     table = Table(
-        *("file", "size", "top-1 %", "drop", "agrees %", "p50 ms", "p95 ms", "p99 ms", "speed", "verified"),
+        *("file", "size", *packed, "top-1 %", "drop", "agrees %"),
+        *("p50 ms", "p95 ms", "p99 ms", "speed", "verified"),
         box=None,
     )
+
+    def sizes(one: DeliveredArtifact | Baseline) -> list[str]:
+        small = "-" if one.deflated is None else format_bytes(one.deflated)
+        return [format_bytes(one.bytes), small] if packed else [format_bytes(one.bytes)]
+
     quality = document.quality.original
     base = {}
     for whole in document.baseline:
         base[whole.format] = _measured(whole).p50_ms
         table.add_row(
             f"original, {whole.format}",
-            format_bytes(whole.bytes),
+            *sizes(whole),
             f"{quality.top1:.2f}" if quality else "-",
             "",
             "",
@@ -267,7 +299,7 @@ def _artifacts(document: Report) -> Table:
     for one in sorted(document.artifacts, key=lambda one: one.format):
         table.add_row(
             one.path,
-            format_bytes(one.bytes),
+            *sizes(one),
             f"{one.quality.top1:.2f}" if one.quality else "-",
             _drop(one.drop),
             f"{one.agreement:.2f}",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
@@ -132,11 +132,15 @@ class DeliveredArtifact(Artifact):
     latency_here: Latency | None = Field(
         default=None, description="on this machine, when that is not the target"
     )
+    deflated: int | None = Field(
+        default=None, description="bytes after zlib at level 9, where connections went: zeros pack well"
+    )
 
 
 class Baseline(Artifact):
     """The original network as a float32 file, timed in turns with the others."""
 
+    deflated: int | None = Field(default=None, description="as of the delivered files")
     latency: Latency
     latency_here: Latency | None = None
 
@@ -202,6 +206,33 @@ class Finetuning(Document):
     kept: Weights = Field(description="the weights with the smallest loss")
 
 
+class Thinned(Document):
+    """What became of single connections; zeros are counted in the network as it was delivered."""
+
+    budget: str
+    rounds: int = Field(description="of taking away and training")
+    weights: dict[str, int] = Field(description="connections each weight had")
+    kept: dict[str, int] = Field(description="of these the ones that are not zero")
+    parameters: int = Field(description="all parameters that are not zero, biases and norms included")
+    units_gone: int = Field(description="units that nothing read any more, removed with the proof")
+    whole: dict[str, str] = Field(default_factory=dict, description="weights left whole, with the reason")
+    note: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_again(cls, data: Any) -> Any:
+        """Leave out the quotient that a written document carries: it follows from the counts."""
+        return (
+            {key: value for key, value in data.items() if key != "times"} if isinstance(data, dict) else data
+        )
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def times(self) -> float:
+        """How many times fewer weights."""
+        return round(sum(self.weights.values()) / max(1, sum(self.kept.values())), 4)
+
+
 class Report(Document):
     """Everything a run found out (`report.json`)."""
 
@@ -226,6 +257,7 @@ class Report(Document):
     proof: Proof
     compensation: Compensation | None
     finetuning: Finetuning | None = None
+    thinned: Thinned | None = Field(default=None, description="where connections went instead of channels")
     quality: Qualities
     search: Search | None = Field(default=None, description="how the smallest network was searched for")
     claim: DropClaim | None = Field(default=None, description="the bound on the drop, on the test images")

@@ -14,6 +14,7 @@ from edgeprune.core.plan import Cost
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.size import part_of_way
+from edgeprune.core.thinning import Thinning
 from edgeprune.core.units import format_points
 
 CONFIDENCE = 0.95
@@ -114,6 +115,9 @@ class Request(Document):
     target_sha256: str = Field(default="", description="of the target's facts: editing them is another run")
     version: str = Field(default="", description="of edgeprune: another version is another run")
     budget: Budget
+    thinning: Thinning | None = Field(
+        default=None, description="takes single connections away instead of channels"
+    )
     criterion: str | None = Field(default=None, description="None: the default for the data given")
     images: Images = Images()
     rounds: int = Field(default=1, ge=1, description="in how many rounds the network is cut")

@@ -65,7 +65,7 @@ class GroupEvidence:
 
     def __post_init__(self) -> None:
         tensors = self.coupling.program.tensors()
-        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        self.tensors: dict[str, Tensor] = {name: tensor.detach() for name, tensor in tensors.items()}
         readers = {one.weight: one for one in consumers(self.coupling)}
         self._readers = {
             group.id: [
@@ -118,6 +118,20 @@ class GroupEvidence:
     def moments(self, group: Group) -> list[ClassMoments]:
         """Moments per class of the group's units, for each value in which it is read; none without labels."""
         return list(self._moments.get(group.id, {}).values())
+
+    def readings(self, group: Group) -> list[tuple[Consumer, Slice, Gram]]:
+        """Layers that read the group linearly, where its units are in their weights, and what they read."""
+        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
+        return [
+            (one, pieces[one.weight], self._grams[one.weight])
+            for one in self._readers[group.id]
+            if one.weight in self._grams
+        ]
+
+    def last_layer(self, total: Node) -> tuple[Consumer, Gram] | None:
+        """The layer that a residual branch ends with, and what it reads; None where none is known."""
+        ends = (one for each in self._readers.values() for one in each if one.total is total)
+        return next(((one, self._grams[one.weight]) for one in ends if one.weight in self._grams), None)
 
     def shard(self) -> Shard:
         """What the batches so far have shown."""
@@ -193,7 +207,7 @@ class GroupEvidence:
         """Absolute consumer weights times the root mean square of what they read, shaped like `weights`."""
         found = []
         for piece in group.of_role("consumer"):
-            weight = self._tensors[piece.tensor]
+            weight = self.tensors[piece.tensor]
             norms = self._activity.norms(piece.tensor, piece.axis, weight)
             if norms is not None:
                 found.append(unit_rows(weight.double().abs() * norms, piece))
@@ -226,25 +240,17 @@ class GroupEvidence:
 
     def _prepared(self, group: Group) -> list[Reader]:
         """The group's linear readers with their moments inverted; empty without data."""
-        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
-        return [
-            self._reader(one, pieces[one.weight])
-            for one in self._readers[group.id]
-            if one.weight in self._grams
-        ]
+        return [self._reader(one, piece, gram) for one, piece, gram in self.readings(group)]
 
-    def _reader(self, one: Consumer, piece: Slice) -> Reader:
-        gram = self._grams[one.weight]
+    def _reader(self, one: Consumer, piece: Slice, gram: Gram) -> Reader:
         covariance = gram.covariance(centred=one.has_intercept)
-        weight = self._tensors[one.weight].double()
-        kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
-        scaled = weight.flatten(1).T * output_scale(one, self._tensors)
+        weight = self.tensors[one.weight].double()
+        scaled = weight.flatten(1).T * output_scale(one, self.tensors)
         spread = self._spreads[one.receiver].total() or 1.0
-        columns = (piece.indices[:, :, None] * kernel + np.arange(kernel)).reshape(len(piece.indices), -1)
         return Reader(
             inverse=torch.linalg.inv(ridged(covariance, RIDGE)),
             weight=scaled / spread**0.5,
-            columns=torch.from_numpy(columns),
+            columns=torch.from_numpy(unit_columns(piece, weight)),
         )
 
     def _add_gram(self, one: Consumer, source: Tensor) -> None:
@@ -323,6 +329,13 @@ def _require_finite(node: Node, value: Tensor) -> None:
             f"{operator} ({place}) answers with NaN or infinity",
             hint="look for weights that are not finite, or for a division by zero in that line",
         )
+
+
+def unit_columns(piece: Slice, weight: Tensor) -> Indices:
+    """Where each unit is among the columns of a flattened weight, shape (units, width * kernel)."""
+    kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
+    columns = piece.indices[:, :, None] * kernel + np.arange(kernel)
+    return np.asarray(columns.reshape(len(piece.indices), -1))
 
 
 def _channel_axis(one: Consumer) -> int:

@@ -10,24 +10,26 @@ import torch
 
 from edgeprune.core.artifact import Artifact, Format
 from edgeprune.core.errors import StorageError
-from edgeprune.core.files import sha256, storage_errors
+from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
-from edgeprune.core.size import SizeBound
+from edgeprune.core.size import SizeBound, SizeClaim
 from edgeprune.core.target import Target, find_target
+from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
 from edgeprune.pipeline.cutting import cut_network
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.kept import DeliveryStore
+from edgeprune.pipeline.kept import DeliveryStore, Shrunk
 from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
+from edgeprune.pipeline.thin_out import thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.ask import ask
 from edgeprune.stages.draw import draw, image_size
@@ -58,6 +60,7 @@ def compress(
     input: tuple[int, ...] | None = None,
     data: str | None = None,
     budget: Budget | None = None,
+    thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
     rounds: int = 1,
@@ -82,6 +85,8 @@ def compress(
         Input size without the batch, where neither archive, recipe nor data say it.
     budget : Budget, optional
         Default: half the MACs.
+    thinning : Thinning, optional
+        Takes single connections away instead of channels; with it there is no budget.
     rounds : int
         Cut in so many rounds, each of which screens what the one before left.
     epochs, recovery : int, Recovery, optional
@@ -114,6 +119,7 @@ def compress(
             input=input,
             data=data,
             budget=budget,
+            thinning=thinning,
             criterion=criterion,
             images=images,
             rounds=rounds,
@@ -164,26 +170,64 @@ def _run(
     source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
 ) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
-    folder = run.folder
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
+    if request.thinning is not None:
+        shrunk = thin_out(original, splits, request, run, progress)
+    else:
+        shrunk = _cut_channels(coupling, splits, request, target, run, progress)
+    return _deliver(coupling, shrunk, splits, request, target, run, progress)
+
+
+def _cut_channels(
+    coupling: Coupling,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Shrunk:
+    """Whole channels go, and what is left is refitted and trained."""
     if splits is not None:
         require_enough(request.budget, splits.selection)
     criterion = request.criterion or default_criterion(splits.calibration if splits else None)
     size = _size_bound(coupling, target, splits, request, run, progress)
-
     made = cut_network(Job(request, target, coupling, splits, criterion, size, run, progress))
     network = made.program
     if request.recovery.command is not None:
         network = run.stage(
             "retrain",
-            lambda: _retrain(network, request, folder, progress),
+            lambda: _retrain(network, request, run.folder, progress),
             Programs(hidden("retrained.pt2")),
         )
-    final = run.stage("save", lambda: network, Programs(MODEL))
+    return Shrunk(
+        network,
+        criterion,
+        coupling.groups,
+        made.plan,
+        made.proof,
+        made.compensation,
+        made.finetuning,
+        search=made.search,
+        size=size,
+    )
+
+
+def _deliver(
+    coupling: Coupling,
+    shrunk: Shrunk,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Report:
+    """Files of the shrunk network, beside those of the original, judged and timed."""
+    folder, original = run.folder, coupling.program
+    final = run.stage("save", lambda: shrunk.program, Programs(MODEL))
 
     baseline = _whole(original, request, run, progress)
     exported = run.stage(
@@ -209,14 +253,15 @@ def _run(
         Findings(
             request=request,
             target=target,
-            criterion=criterion,
-            groups=coupling.groups,
-            plan=made.plan,
-            proof=made.proof,
-            compensation=made.compensation,
-            finetuning=made.finetuning,
-            search=made.search,
-            size=None if size is None else size_claim(size, coupling, made.plan, artifacts, request.budget),
+            criterion=shrunk.criterion,
+            groups=shrunk.groups,
+            plan=shrunk.plan,
+            proof=shrunk.proof,
+            compensation=shrunk.compensation,
+            finetuning=shrunk.finetuning,
+            thinned=shrunk.thinned,
+            search=shrunk.search,
+            size=_claim_of_size(shrunk, coupling, artifacts, request),
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -224,11 +269,20 @@ def _run(
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
+            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if shrunk.thinned else {},
         )
     )
     if run.team.first:
         result.save(folder / REPORT)
     return result
+
+
+def _claim_of_size(
+    shrunk: Shrunk, coupling: Coupling, artifacts: tuple[Artifact, ...], request: Request
+) -> SizeClaim | None:
+    if shrunk.size is None:
+        return None
+    return size_claim(shrunk.size, coupling, shrunk.plan, artifacts, request.budget)
 
 
 def _size_bound(
@@ -338,6 +392,10 @@ def _verify(
     )
     claim = claimed(before, after, splits.test.labels, request.budget)
     return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
+
+
+def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
+    return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
 
 
 def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:

@@ -20,6 +20,7 @@ from edgeprune.core.recovery import Recovery, command_words
 from edgeprune.core.registry import build_from
 from edgeprune.core.request import Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
+from edgeprune.core.thinning import Thinning
 from edgeprune.core.units import parse_shape
 
 DEFAULT_SPEEDUP = 2.0
@@ -33,6 +34,7 @@ def ask(
     input: tuple[int, ...] | None = None,
     data: str | None = None,
     budget: Budget | None = None,
+    thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
     rounds: int = 1,
@@ -52,7 +54,7 @@ def ask(
     RequestError
         A format the target has no runtime for, an unknown criterion, training without data or in two ways,
         bounds that contradict one another or cannot be judged,
-        or an operator that cannot be allowed.
+        an operator that cannot be allowed, or connections asked for with what only channels can give.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -72,7 +74,9 @@ def ask(
         raise RequestError("--epochs needs labelled images", hint="give --data")
     asked = recovery or Recovery()
     _require_one_way(epochs, asked)
-    wanted = _or_default(budget)
+    if thinning is not None:
+        _require_connections(thinning, budget, epochs, asked)
+    wanted = _or_default(budget) if thinning is None else Budget()
     _require_sense(wanted, target, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
@@ -90,6 +94,7 @@ def ask(
         target_sha256=hashlib.sha256(target.to_json().encode()).hexdigest(),
         version=version("edgeprune"),
         budget=wanted,
+        thinning=thinning,
         criterion=criterion,
         images=images or Images(),
         rounds=rounds,
@@ -209,6 +214,30 @@ def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) 
         raise RequestError(
             f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
             hint=did_you_mean(budget.size_of, {"fp32", *target.precisions}),
+        )
+
+
+def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
+    """Nothing that only whole channels can give, and as many epochs as there are rounds."""
+    if budget is not None and budget.words():
+        raise RequestError(
+            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
+            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+        )
+    if recovery.command is not None:
+        raise RequestError(
+            "--train-command does not know which connections are gone, and would bring them back",
+            hint="train with --epochs, which keeps zeros at zero",
+        )
+    if thinning.rounds is not None and thinning.rounds > max(1, epochs):
+        raise RequestError(
+            f"--rounds {thinning.rounds} with --epochs {epochs}: every round trains for an epoch at least",
+            hint=f"give --epochs {4 * thinning.rounds}, or fewer rounds",
+        )
+    if thinning.rounds is not None and thinning.rounds > 1 and thinning.pattern is not None:
+        raise RequestError(
+            f"--rounds with --pattern {thinning.pattern}: a pattern is reached in one step",
+            hint="leave --rounds out",
         )
 
 

@@ -9,7 +9,7 @@ Zhang et al. 2016, arXiv 1505.06798).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.answer import answers
+from edgeprune.graph.blocks import Block
 from edgeprune.graph.capture import Program
 from edgeprune.graph.consumers import (
     Consumer,
@@ -36,6 +37,7 @@ from edgeprune.graph.consumers import (
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE
+from edgeprune.graph.flow import Narrowed
 from edgeprune.graph.gram import Gram, ridged, sample
 from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.replay import Replay
@@ -44,6 +46,8 @@ _BATCH = 100
 _ROWS = 6_400
 _MEMORY = 1.2e9
 """Bytes that the values of both networks may take while they are compared."""
+_ROW_MEMORY = 8e8
+"""Bytes that the sampled input columns of one layer may take."""
 _RECTIFIED = 2
 """Repetitions of the fit in which values on the flat side of an activation are only asked to stay there."""
 _DEAD = 1e-6
@@ -73,7 +77,7 @@ def compensate(
     before = _divergence(original, shrunk, selection)
     saved = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
     batches = [torch.from_numpy(inputs) for inputs, _ in images.batches(_BATCH)]
-    _refit_all(original, shrunk, readers, _kept_outputs(coupling, plan, readers), batches, seed, progress)
+    _refit_all(coupling, plan, shrunk, readers, batches, seed, progress)
     after = _divergence(original, shrunk, selection)
     kept = after < before
     if not kept:
@@ -99,14 +103,29 @@ def _affected(coupling: Coupling, plan: Plan) -> list[Consumer]:
         piece.tensor for group in coupling.groups if group.id in cut for piece in group.of_role("consumer")
     }
     position = {node: index for index, node in enumerate(coupling.program.graph.nodes)}
-    layers = consumers(coupling)
-    first = min((position[one.node] for one in layers if one.weight in read), default=len(position))
-    return [one for one in layers if position[one.node] >= first]
-
-
-def _kept_outputs(coupling: Coupling, plan: Plan, readers: Sequence[Consumer]) -> dict[Node, Tensor | None]:
-    """For each layer the output channels that stay; None when all do."""
     narrowed = coupling.narrowed(plan.cuts)
+    layers = consumers(coupling)
+    changed = [one.node for one in layers if one.weight in read]
+    changed += [block.total for block in _removed(coupling, narrowed)]
+    first = min((position[node] for node in changed), default=len(position))
+    return [one for one in layers if position[one.node] >= first and coupling.runs(one.node, narrowed)]
+
+
+def _removed(coupling: Coupling, narrowed: Narrowed) -> list[Block]:
+    """The residual branches that went."""
+    return [block for label, block in coupling.blocks.items() if not narrowed.kept[label]]
+
+
+def _twins(coupling: Coupling, shrunk: Program, narrowed: Narrowed) -> dict[str, Node]:
+    """For nodes of the original those of the shrunk program; the sum with a branch that went is its skip."""
+    twins = {node.name: node for node in shrunk.graph.nodes}
+    for block in _removed(coupling, narrowed):  # in graph order: a skip may be a removed sum itself
+        twins[block.total.name] = twins[block.skip.name]
+    return twins
+
+
+def _kept_outputs(narrowed: Narrowed, readers: Sequence[Consumer]) -> dict[Node, Tensor | None]:
+    """For each layer the output channels that stay; None when all do."""
     kept: dict[Node, Tensor | None] = {}
     for one in readers:
         axes = narrowed.axes[one.node.name]
@@ -128,15 +147,17 @@ def _affordable(coupling: Coupling, images: int) -> int:
 
 
 def _refit_all(
-    original: Program,
+    coupling: Coupling,
+    plan: Plan,
     shrunk: Program,
     readers: Sequence[Consumer],
-    kept: dict[Node, Tensor | None],
     batches: list[Tensor],
     seed: int,
     progress: Progress,
 ) -> None:
-    twins = {node.name: node for node in shrunk.graph.nodes}
+    original, narrowed = coupling.program, coupling.narrowed(plan.cuts)
+    kept = _kept_outputs(narrowed, readers)
+    twins = _twins(coupling, shrunk, narrowed)
     position = {node: index for index, node in enumerate(original.graph.nodes)}
     ordered = sorted(readers, key=lambda one: position[one.node])
     pins = [node for one in ordered for node in (one.receiver, one.partner) if node is not None]
@@ -188,13 +209,16 @@ class _Layer:
     wanted: list[Tensor]
     beside: list[Tensor] | None
 
-    def rows(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
+    def rows(self, columns: int, seed: int) -> list[tuple[Tensor, Tensor, Tensor | float]]:
         """Input columns, wanted values and added values of the same sampled positions, batch by batch."""
         node, random = self.consumer.node, torch.Generator().manual_seed(seed)
+        affordable = int(_ROW_MEMORY / (4 * columns * len(self.sources)))
+        found: list[tuple[Tensor, Tensor, Tensor | float]] = []
         for index, source in enumerate(self.sources):
-            chosen = sample(positions(node, source), len(source), _ROWS, random)
+            chosen = sample(positions(node, source), len(source), min(_ROWS, affordable), random)
             beside = 0.0 if self.beside is None else outputs(node, self.beside[index], chosen)
-            yield patches(node, source, chosen), outputs(node, self.wanted[index], chosen), beside
+            found.append((patches(node, source, chosen), outputs(node, self.wanted[index], chosen), beside))
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,14 +234,15 @@ def _refit(layer: _Layer, shrunk: Program, seed: int) -> None:
     weight = tensors[one.weight].detach()
     scale = output_scale(one, tensors)
     present = weight.double().flatten(1).T * scale
+    samples = layer.rows(len(present), seed)
     inputs = Gram()
-    for rows, _, _ in layer.rows(seed):
+    for rows, _, _ in samples:
         inputs.add(rows)
     factor = torch.linalg.cholesky(ridged(inputs.covariance(centred=one.has_intercept), RIDGE))
-    fit = _solved(layer, inputs, factor, present, None, seed)
+    fit = _solved(one, samples, inputs, factor, present, None)
     if one.linear_range != (-math.inf, math.inf):
         for _ in range(_RECTIFIED):
-            fit = _solved(layer, inputs, factor, present, fit, seed)
+            fit = _solved(one, samples, inputs, factor, present, fit)
     alive = scale.abs() > _DEAD * scale.abs().max()
     columns = torch.where(alive, fit.columns / torch.where(alive, scale, 1.0), weight.double().flatten(1).T)
     with torch.no_grad():
@@ -227,7 +252,12 @@ def _refit(layer: _Layer, shrunk: Program, seed: int) -> None:
 
 
 def _solved(
-    layer: _Layer, inputs: Gram, factor: Tensor, present: Tensor, last: _Fit | None, seed: int
+    one: Consumer,
+    samples: Sequence[tuple[Tensor, Tensor, Tensor | float]],
+    inputs: Gram,
+    factor: Tensor,
+    present: Tensor,
+    last: _Fit | None,
 ) -> _Fit:
     """Least squares towards the wanted values, ridge towards the weights as they are.
 
@@ -235,12 +265,11 @@ def _solved(
     reads them are only asked to stay there: for squared errors behind the activation this is a
     majorisation, so that the error falls with every repetition.
     """
-    one = layer.consumer
     centre = inputs.mean.float() if one.has_intercept else torch.zeros(len(present))
     before = present.float()
     cross = torch.zeros_like(present)
     total = torch.zeros(present.shape[1], dtype=torch.float64)
-    for rows, wanted, beside in layer.rows(seed):
+    for rows, wanted, beside in samples:
         if last is not None:
             answer = rows @ last.columns.float() + last.intercept.float() + beside
             wanted = _within(one.linear_range, wanted, answer)

@@ -323,6 +323,8 @@ class _Search:
 
 def _removals(group: Group, multiple: int) -> list[int]:
     """How many units may go so that every producer keeps a multiple of `multiple` channels."""
+    if group.kind == "blocks":
+        return list(range(1, group.units))
     width = max(piece.indices.shape[1] for piece in group.of_role("producer"))
     return [removed for removed in range(1, group.units) if (group.units - removed) * width % multiple == 0]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,6 +27,7 @@ from edgeprune.core.report import (
     Proof,
     Quality,
     Report,
+    Thinned,
 )
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Splits
@@ -66,18 +67,22 @@ class Findings:
     seconds: dict[str, float]
     search: Search | None = None
     size: SizeClaim | None = None
+    thinned: Thinned | None = None
+    deflated: Mapping[str, int] = field(default_factory=dict)
+    """Bytes after packing by path, where connections went."""
 
 
 def report(found: Findings) -> Report:
     """The report document."""
     at_hand = found.target.at_hand()
     latencies = dict(zip([*found.artifacts, *found.baselines], found.latencies.latencies, strict=True))
-    delivered = tuple(
-        _deliver(artifact, found.judgement, latencies[artifact], found.target, at_hand)
-        for artifact in found.artifacts
-    )
+    delivered = tuple(_deliver(artifact, found, latencies[artifact], at_hand) for artifact in found.artifacts)
     baselines = tuple(
-        Baseline(**one.model_dump(), **_latencies(latencies[one], found.target, at_hand))
+        Baseline(
+            **one.model_dump(),
+            **_latencies(latencies[one], found.target, at_hand),
+            deflated=found.deflated.get(one.path),
+        )
         for one in found.baselines
     )
     return Report(
@@ -101,6 +106,7 @@ def report(found: Findings) -> Report:
         proof=found.proof,
         compensation=found.compensation,
         finetuning=found.finetuning,
+        thinned=found.thinned,
         quality=found.judgement.quality,
         search=found.search,
         claim=found.judgement.claim,
@@ -112,10 +118,8 @@ def report(found: Findings) -> Report:
     )
 
 
-def _deliver(
-    artifact: Artifact, judgement: Judgement, latency: Latency, target: Target, at_hand: bool
-) -> DeliveredArtifact:
-    verdict = next(one for one in judgement.verdicts if one.path == artifact.path)
+def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: bool) -> DeliveredArtifact:
+    verdict = next(one for one in found.judgement.verdicts if one.path == artifact.path)
     return DeliveredArtifact(
         **artifact.model_dump(),
         quality=verdict.quality,
@@ -124,7 +128,8 @@ def _deliver(
         deviation=verdict.deviation,
         passed=verdict.passed,
         why=verdict.why,
-        **_latencies(latency, target, at_hand),
+        **_latencies(latency, found.target, at_hand),
+        deflated=found.deflated.get(artifact.path),
     )
 
 
@@ -149,9 +154,10 @@ def _warnings(
 ) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
-    if not found.plan.cuts:
+    if not found.plan.cuts and found.thinned is None:
         lines.append("nothing was cut: the network meets the budget as it is")
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
+    lines += _thinning_warnings(found.thinned) if found.thinned is not None else []
     compensation = found.compensation
     if compensation is not None and not compensation.kept and compensation.divergence_before > 0:
         lines.append("the refit did not help on the selection images and was not kept")
@@ -195,6 +201,14 @@ def _claims(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str
                 f"{one.path} loses {one.drop.points:.2f} points, more than the {claim.at_most:g} allowed"
             )
     return lines
+
+
+def _thinning_warnings(thinned: Thinned) -> Iterator[str]:
+    if thinned.note:
+        yield thinned.note
+    if thinned.whole:
+        (name, why), more = next(iter(thinned.whole.items())), len(thinned.whole) - 1
+        yield f"{name} was left whole: {why}" + (f" (and {more} more)" if more else "")
 
 
 def _against_float(one: DeliveredArtifact, base: DeliveredArtifact, shrunk: Quality | None) -> list[str]:

@@ -99,6 +99,50 @@ REFUSED = {
     "--learning-rate 0.1": ("--learning-rate without --epochs", "say how long to train: --epochs 10"),
     "--learning-rate nan": ("--learning-rate nan teaches nothing", "give a number above 0"),
     "--learning-rate -1": ("--learning-rate -1 teaches nothing", "give a number above 0"),
+    "--granularity connection": (
+        "nothing says how many connections stay",
+        "give one of them: --sparsity 70x or --pattern 2:4",
+    ),
+    "--granularity conection --sparsity 3x": (
+        "unknown --granularity 'conection'",
+        "did you mean 'connection'? known: channel, connection",
+    ),
+    "--granularity connection --sparsity 0.9": (
+        "--sparsity 0.9 has no x",
+        "it counts times fewer weights: write 10x for 90 % zeros",
+    ),
+    "--granularity connection --pattern 4:2": (
+        "--pattern '4:2' is no pattern",
+        "write 2:4: of every four inputs two stay connected",
+    ),
+    "--sparsity 3x": (
+        "--sparsity is for single connections, and channels are cut",
+        "add --granularity connection, or say how small with --speedup, --macs or --params",
+    ),
+    "--granularity connection --sparsity 3x --macs 1k": (
+        "the budget <= 1000 MACs needs whole channels to go: zeros are computed like other numbers",
+        "say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+    ),
+    "--granularity connection --sparsity 3x --criterion refit --data npz:d.npz": (
+        "criterion 'refit' ranks whole units, not connections",
+        "choose one of: f, l1, l2, lamp, random, screening, taylor, wanda, welch",
+    ),
+    "--granularity connection --sparsity 3x --criterion wanda --input 1x6x6": (
+        "criterion 'wanda' needs images",
+        "give --data, or choose one that needs none: l2, lamp, random",
+    ),
+    "--granularity connection --sparsity 2000x --input 1x6x6": (
+        ">= 2000x fewer weights leaves 1 of 2496 for 3 layers",
+        "with one for each layer it is 832x",
+    ),
+    "--granularity connection --pattern 2:5 --input 1x6x6": (
+        "pattern 2:5 fits no layer: 0.weight has 1 inputs, no multiple of 5 (and 2 more)",
+        "choose a pattern that divides the layers' inputs, or --sparsity",
+    ),
+    "--granularity connection --sparsity 3x --rounds 2 --epochs 1 --data npz:d.npz": (
+        "--rounds 2 with --epochs 1: every round trains for an epoch at least",
+        "give --epochs 8, or fewer rounds",
+    ),
     "--allow-inexact layernorm": (
         "'layernorm' is no inexact operator that can be allowed",
         "did you mean 'layer_norm'?",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
@@ -31,6 +33,7 @@ from edgeprune.core.report import (
     Qualities,
     Quality,
     Report,
+    Thinned,
 )
 from edgeprune.core.request import Budget, Images, Look, Request
 from edgeprune.core.screening import (
@@ -44,7 +47,9 @@ from edgeprune.core.screening import (
 )
 from edgeprune.core.search import Search, Trial
 from edgeprune.core.size import SizeClaim
+from edgeprune.core.sparsity import Connections, Sparsity
 from edgeprune.core.target import Channels, Fact, Host, Target
+from edgeprune.core.thinning import Thinning
 from edgeprune.core.timing import Timing
 
 COST = Cost(parameters=1000, macs=20_000, weight_bytes=4000, peak_activation_bytes=8192)
@@ -102,6 +107,7 @@ REQUEST = Request(
         max_drop=1.0,
         confidence=0.9,
     ),
+    thinning=Thinning(times=70.0, scope="layer", rounds=3),
     criterion="l2",
     images=Images(calibration=10, selection=5, test=20),
     rounds=2,
@@ -111,6 +117,16 @@ REQUEST = Request(
     seed=3,
     trust_pickle=True,
     allow_inexact=("layer_norm",),
+)
+THINNED = Thinned(
+    budget=">= 2x fewer weights",
+    rounds=3,
+    weights={"body.weight": 108, "head.weight": 8},
+    kept={"body.weight": 54, "head.weight": 4},
+    parameters=64,
+    units_gone=1,
+    whole={"stem.weight": "3 inputs, no multiple of 4"},
+    note="no labels",
 )
 LOCK = Lock(why="the network's output", operator="output", source="net.py:7", hint="nothing")
 LAYER = LayerRow(
@@ -129,6 +145,17 @@ PLAN = Plan(
     tensors={"body.weight": Narrowing(shape=(4, 3, 3, 3), kept={0: (0, 3)}, persistent=False)},
     dropped=("gone.weight",),
     locked={"stem": "its answers differ"},
+)
+SPARSITY = Sparsity(
+    graph="f00",
+    criterion="screening",
+    options={"alpha": 0.1, "norm": "minmax"},
+    choice=Choice(images=5, candidates=(Candidate(options={"alpha": 0.1}, harm=0.5),)),
+    budget=">= 2x fewer weights",
+    seed=3,
+    images=10,
+    connections={"head.weight": Connections.of(np.arange(8).reshape(2, 4) % 2 == 0)},
+    whole={"stem.weight": "3 inputs, no multiple of 4"},
 )
 SIDE = PlanSide(name="plan.json", criterion="l2", budget="half", before=COST, after=LESS)
 
@@ -184,7 +211,7 @@ def delivered(
     )
 
 
-def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
+def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thinned | None = None) -> Report:
     return Report(
         command="edgeprune compress net.pt --target board",
         seed=3,
@@ -224,6 +251,7 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
             losses={"start": 0.5, "last": 0.25, "averaged": None},
             kept="last",
         ),
+        thinned=thinned,
         quality=Qualities(
             original=QUALITY,
             shrunk=QUALITY,
@@ -246,7 +274,8 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu) -> Report:
 EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
-    a_report(),
+    a_report(thinned=THINNED),
+    SPARSITY,
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),
     PLAN,
     Application(
