@@ -251,8 +251,8 @@ def test_a_cut_in_rounds_is_one_plan_of_the_original(desk: Path) -> None:
     steps = stopped(desk, "rounds", "export the original", rounds=2, budget=Budget(speedup=3))
     assert steps == [
         "load",
-        *("screen", "shrink and prove", "compensate"),
-        *("screen", "shrink and prove", "compensate"),
+        *("screen", "sensitivity", "shrink and prove", "compensate"),
+        *("screen", "sensitivity", "shrink and prove", "compensate"),
         "export the original",
     ]
     whole, first = plan_of(desk / "rounds"), Plan.load(desk / "rounds" / ".edgeprune" / "plan-1.json")
@@ -281,7 +281,7 @@ def test_rounds_that_were_interrupted_go_on_to_the_same_network(desk: Path) -> N
     with pytest.raises(KeyboardInterrupt):
         compress(desk, "halting", progress=SecondScreen(), **options)
     rest = stopped(desk, "halting", "export the original", **options)
-    assert rest == ["screen", "shrink and prove", "compensate", "export the original"]
+    assert rest == ["screen", "sensitivity", "shrink and prove", "compensate", "export the original"]
     assert_same_network(shrunk(desk / "halting"), shrunk(desk / "rounds"))
 
 
