@@ -53,7 +53,7 @@ def thin_out(
             trained = run.stage(
                 f"train {number}",
                 partial(_train, original, network, sparsity, splits, request, epochs, number, run, progress),
-                FinetunedStore(str(number)),
+                FinetunedStore(number),
                 shared=True,
             )
             # Into the graph as it was captured: one that was read back is another, and plans name graphs.
