@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy zoo clean
 
 install: $(VENV)/.installed
 
@@ -37,11 +37,17 @@ $(VENV)-tflite/.installed: tests/device/requirements-tflite-runtime.txt
 	$(VENV)-tflite/bin/pip install --quiet --requirement tests/device/requirements-tflite-runtime.txt
 	touch $@
 
-bench: bench-main
+bench: bench-main bench-accuracy
 
-# The tables of docs/benchmarks.md; needs ../shared/data or $$EDGEPRUNE_DATA, takes about half an hour.
+# Files and latencies in docs/benchmarks.md; needs ../shared/data or $$EDGEPRUNE_DATA, takes about half an hour.
 bench-main: install
 	$(BIN)/python benchmarks/main.py
+
+# Accuracies in docs/benchmarks.md, beside Torch-Pruning; needs the same data, takes hours.
+# RECOVERED=FILE writes the recovery table from lines that benchmarks/accuracy/recovery.py left on another machine.
+bench-accuracy: $(VENV)/.zoo
+	$(BIN)/python benchmarks/accuracy/main.py $(if $(RECOVERED),--kept $(RECOVERED))
+	$(BIN)/python -m benchmarks.accuracy.lenets
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

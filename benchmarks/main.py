@@ -1,7 +1,7 @@
-"""Writes docs/benchmarks.md: the main job on CIFAR-10 ResNets and on untrained torchvision networks.
+"""Writes sections of docs/benchmarks.md: the main job on CIFAR-10 ResNets and untrained torchvision networks.
 
 `make bench-main`. Needs ../shared/data (or $EDGEPRUNE_DATA) and about half an hour on two cores.
-Every figure of the page is measured by this script in one go; leave the machine alone meanwhile.
+Leave the machine alone meanwhile.
 """
 
 from __future__ import annotations
@@ -17,39 +17,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks import memory, readers
+from benchmarks.document import PAGE, header, order
 from benchmarks.page import put_section, say, taken, versions
 from edgeprune.core.foreign import import_torchvision
-from edgeprune.core.progress import Silent
 from edgeprune.core.recipe import Preprocess
-from edgeprune.core.registry import build
 from edgeprune.core.report import Report
-from edgeprune.core.request import Budget, Images
-from edgeprune.core.samples import Samples, Split, Splits
+from edgeprune.core.samples import Samples, Split
 from edgeprune.core.target import find_target
-from edgeprune.graph.couple import couple
-from edgeprune.stages.ask import ask
-from edgeprune.stages.compensate import compensate
-from edgeprune.stages.draw import draw
-from edgeprune.stages.load import load
-from edgeprune.stages.plan import plan
 from edgeprune.stages.profile import profile
 from edgeprune.stages.quantize import quantize
-from edgeprune.stages.screen import screen
-from edgeprune.stages.shrink import shrink
-from edgeprune.stages.verify import judge
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
-CRITERIA = ("screening", "refit", "l2", "random")
 SPEEDUP = 2.0
 TARGET = "rpi4"
-PAGE = ROOT / "docs" / "benchmarks.md"
 PACKAGES = (
     "torch torchvision onnx onnxruntime litert-torch ai-edge-quantizer ai-edge-litert statsmodels"
 ).split()
@@ -71,22 +58,20 @@ def main() -> None:
     for name in sys.argv[1:] or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
             lines = SECTIONS[name](Path(folder))
-        put_section(PAGE, header(), SECTIONS, name, [*lines, "", taken()])
+        lines += ["", words(), "", taken()]
+        put_section(PAGE, header(), order(SECTIONS), name, lines)
         say(f"{name}: done")
 
 
-def header() -> str:
-    return f"""# Benchmarks
-
-Written by `make bench-main`, which measures the sections below one after the other; each says when and on
-what. {versions(PACKAGES)}.
-
-- Seed 0. Calibration and selection images come from the training set, accuracy from all 10,000 test images;
-  intervals are 95 % Wilson intervals.
-- Latency is this machine's, {target_threads()} threads, batch of one, files taking turns.
-- Target {TARGET}: widths are multiples of {find_target(TARGET).channels.multiple}.
-  Nothing was measured on that device.
-"""
+def words() -> str:
+    """What holds for the sections of this script."""
+    return (
+        "Seed 0. Calibration and selection images come from the training set, accuracy from all 10,000 "
+        "test images; intervals are 95 % Wilson intervals. Latency is this machine's, "
+        f"{target_threads()} threads, batch of one, files taking turns. Target {TARGET}: widths are "
+        f"multiples of {find_target(TARGET).channels.multiple}; nothing was measured on that device. "
+        f"{versions(PACKAGES)}."
+    )
 
 
 def compress_cifar(name: str, folder: Path) -> Command:
@@ -111,54 +96,6 @@ def run_command(model: Path, *options: str, out: Path) -> Command:
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     return Command(Report.parse(json.loads(done.stdout), source="--json"), seconds, peak)
-
-
-@dataclass(frozen=True)
-class CriterionRow:
-    """One criterion at the same budget: top-1 right after the cut, and after the refit."""
-
-    name: str
-    cut: float
-    refitted: float
-    divergence: float
-    seconds: float
-
-
-def criteria_table(name: str) -> tuple[float, list[CriterionRow]]:
-    target = find_target(TARGET)
-    arch = f"{ROOT}/models/resnet_cifar/model.py:{name}"
-    weights = DATA / "resnet_cifar10" / WEIGHTS[name]
-    request = ask(weights, target, arch=arch, data=f"npz:{DATA}/cifar10.npz", images=Images())
-    program = load(weights, arch=arch, input_size=request.input, base=ROOT)
-    coupling, splits = couple(program), draw(request, program)
-    assert splits is not None
-    rows = []
-    untouched, _ = judge(program, splits.test, Silent(), "original")
-    for criterion in CRITERIA:
-        say(f"{name}: criterion {criterion}")
-        rows.append(criterion_row(coupling, splits, criterion, target.channels.multiple))
-    return untouched.top1, rows
-
-
-def criterion_row(coupling: Any, splits: Splits, criterion: str, multiple: int) -> CriterionRow:
-    started = time.perf_counter()
-    screening = screen(
-        coupling,
-        splits.calibration,
-        build("criteria", criterion),
-        name=criterion,
-        classes=splits.classes,
-        selection=splits.selection,
-    )
-    proposal = plan(coupling, screening, Budget(speedup=SPEEDUP), multiple=multiple)
-    program, done, _ = shrink(coupling, proposal)
-    working = time.perf_counter() - started
-    cut, _ = judge(program, splits.test, Silent(), "cut network")
-    started = time.perf_counter()
-    program, found = compensate(coupling, program, done, splits.calibration, splits.selection)
-    working += time.perf_counter() - started
-    refitted, _ = judge(program, splits.test, Silent(), "refitted network")
-    return CriterionRow(criterion, cut.top1, refitted.top1, found.divergence_after, working)
 
 
 def untrained_rows(name: str, folder: Path) -> tuple[str, Command, dict[str, tuple[float, float]]]:
@@ -187,11 +124,6 @@ def noise(images: int) -> Split:
     return Split(samples, np.arange(images), Preprocess())
 
 
-CRITERIA_TEXT = (
-    "Top-1 right after the cut and after the refit, on the 10,000 test images; divergence is what the\n"
-    "refit leaves of the output difference on the selection images. `random` is the floor, the untouched\n"
-    "network the ceiling."
-)
 UNTRAINED_TEXT = (
     "Random weights, so no accuracy is claimed. Static int8 needs images: for its speed the float32\n"
     "files are quantized with noise as calibration. Milliseconds are p50 on one thread."
@@ -237,24 +169,6 @@ def cifar_section(name: str, folder: Path) -> list[str]:
         )
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in report.timing_s.items())
     return [*lines, "", f"Seconds per stage: {stages}."]
-
-
-def criteria_section(name: str, folder: Path) -> list[str]:
-    untouched, rows = criteria_table(name)
-    lines = [
-        f"## Criteria on {name}, {SPEEDUP:g}x fewer MACs",
-        "",
-        CRITERIA_TEXT,
-        "",
-        "| criterion | after the cut | after the refit | divergence | seconds |",
-        "|---|---|---|---|---|",
-        f"| (untouched) | {untouched:.2f} | | 0 | |",
-    ]
-    for row in rows:
-        lines.append(
-            f"| {row.name} | {row.cut:.2f} | {row.refitted:.2f} | {row.divergence:.4f} | {row.seconds:.0f} |"
-        )
-    return lines
 
 
 def untrained_section(folder: Path) -> list[str]:
@@ -303,9 +217,10 @@ def start_section(folder: Path) -> list[str]:
 SECTIONS: dict[str, Callable[[Path], list[str]]] = {
     "resnet20": partial(cifar_section, "resnet20"),
     "resnet56": partial(cifar_section, "resnet56"),
-    "criteria-resnet20": partial(criteria_section, "resnet20"),
-    "criteria-resnet56": partial(criteria_section, "resnet56"),
     "untrained": untrained_section,
+    "readers": readers.untrained_section,
+    "separable": readers.trained_section,
+    "memory": memory.section,
     "start-up": start_section,
 }
 

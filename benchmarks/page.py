@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,16 +12,25 @@ from pathlib import Path
 from edgeprune.stages.profile import describe_device
 
 
-def put_section(page: Path, header: str, order: Iterable[str], name: str, lines: Sequence[str]) -> None:
-    """Replace one section of a page; the others stay as they were measured, in the given order."""
+def put_section(page: Path, header: str, order: Collection[str], name: str, lines: Sequence[str]) -> None:
+    """Replace one section of a page; the others stay as they were measured, those in `order` first."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     old = dict(re.findall(r"<!-- begin (\S+) -->\n(.*?)\n<!-- end -->", text, re.DOTALL))
     sections = {**old, name: "\n".join(lines)}
     parts = [header]
-    for one in order:
+    for one in [*order, *(other for other in sections if other not in order)]:
         if one in sections:
             parts.append(f"<!-- begin {one} -->\n{sections[one]}\n<!-- end -->\n")
     page.write_text("\n".join(parts), encoding="utf-8")
+
+
+def replace_section(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace one section and leave everything else as it stands; a new one goes to the end."""
+    text = page.read_text(encoding="utf-8")
+    section = "\n".join([f"<!-- begin {name} -->", *lines, "<!-- end -->"])
+    old = re.compile(rf"<!-- begin {re.escape(name)} -->\n.*?\n<!-- end -->", re.DOTALL)
+    text = old.sub(lambda _: section, text) if old.search(text) else f"{text.rstrip()}\n\n{section}\n"
+    page.write_text(text, encoding="utf-8")
 
 
 def taken() -> str:

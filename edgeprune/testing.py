@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Format
 from edgeprune.core.group import Group, Role, Slice
-from edgeprune.core.protocols import Criterion, Dataset, Need
+from edgeprune.core.protocols import ConnectionCriterion, Criterion, Dataset, Need
 from edgeprune.core.registry import Family, find, names
 
 Floats = NDArray[np.float64]
@@ -70,6 +70,45 @@ class FakeEvidence:
 
     def _ascending(self, group: Group) -> Floats:
         return np.arange(group.units, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class FakeConnectionEvidence:
+    """Evidence on weights of one shape: entry k, in memory order, is k + 1, and column i has F of 2 i.
+
+    What is not `gathered` is None, as it is where there is none of it.
+    """
+
+    shape: tuple[int, ...] = (4, 3)
+    gathered: frozenset[Need] = NEEDS
+
+    def magnitude(self, weight: str) -> Floats:
+        """Ascending magnitudes."""
+        return np.arange(1.0, 1 + np.prod(self.shape)).reshape(self.shape)
+
+    def f_statistic(self, weight: str) -> Floats | None:
+        """F that ascends with the input."""
+        return 2 * self._inputs() if "moments" in self.gathered else None
+
+    def welch_statistic(self, weight: str) -> Floats | None:
+        """F of Welch's kind that ascends with the input."""
+        return 3 * self._inputs() if "moments" in self.gathered else None
+
+    def activation(self, weight: str) -> Floats | None:
+        """Inputs of different size."""
+        return 1 + self._inputs() if "activations" in self.gathered else None
+
+    def saliency(self, weight: str) -> Floats | None:
+        """Ascending squares."""
+        return np.square(self.magnitude(weight)) if "gradients" in self.gathered else None
+
+    def random(self, weight: str) -> Floats:
+        """The same numbers every time."""
+        return np.random.default_rng(0).random(self.shape)
+
+    def _inputs(self) -> Floats:
+        places = np.arange(float(self.shape[1])).reshape(-1, *[1] * (len(self.shape) - 2))
+        return np.broadcast_to(places, self.shape)
 
 
 @dataclass
@@ -144,6 +183,25 @@ def check_criterion(criterion: Criterion, *, sizes: Sequence[int] = (2, 5, 16)) 
             assert (criterion.score(group, FakeEvidence(gathered)) == scores).all()
         told, all_told = FakeEvidence(criterion.needs), FakeEvidence(NEEDS)
         assert (criterion.score(group, told) == criterion.score(group, all_told)).all(), (
+            "it looks at evidence that its `needs` do not name"
+        )
+
+
+def check_connection_criterion(
+    criterion: ConnectionCriterion, *, shapes: Sequence[tuple[int, ...]] = ((4, 3), (2, 3, 5, 5))
+) -> None:
+    """The same of a criterion of connections: finite, twice alike, by what it says it needs."""
+    assert criterion.needs <= NEEDS, f"no such evidence: {', '.join(sorted(criterion.needs - NEEDS))}"
+    for shape in shapes:
+        for gathered in (criterion.needs, frozenset[Need]()):
+            told = FakeConnectionEvidence(shape, gathered)
+            scores = criterion.score_connections("weight", told)
+            assert scores.shape == shape
+            assert np.isfinite(scores).all()
+            assert (criterion.score_connections("weight", told) == scores).all()
+        told, all_told = FakeConnectionEvidence(shape, criterion.needs), FakeConnectionEvidence(shape)
+        scores = criterion.score_connections("weight", told)
+        assert (scores == criterion.score_connections("weight", all_told)).all(), (
             "it looks at evidence that its `needs` do not name"
         )
 

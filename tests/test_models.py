@@ -46,3 +46,25 @@ def test_the_published_weights_fit_the_architecture_strictly(name: str, paramete
     _, program = asked(weights, arch=f"{RESNETS}:{name}")
     assert program.input_size == (3, 32, 32)
     assert sum(tensor.numel() for tensor in program.exported().parameters()) == parameters
+
+
+MNIST = ROOT / "models" / "mnist"
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not (SHARED / "mnist").is_dir(), reason=f"no {SHARED}/mnist: set EDGEPRUNE_DATA")
+@pytest.mark.parametrize(
+    ("name", "weights", "wrong"),
+    [("lenet_300_100", 266_610, 104), ("lenet_5", 431_080, 59), ("mlp", 545_810, 107)],
+)
+def test_the_mnist_networks_err_as_often_as_their_card_says(
+    name: str, weights: int, wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPRUNE_DATA", str(SHARED.resolve()))
+    request, program = asked(MNIST / f"{name}.pt", arch=f"{MNIST}/model.py:{name}")
+    assert sum(tensor.numel() for tensor in program.exported().parameters()) == weights
+    splits = draw(request, program)
+    assert splits is not None
+    quality, _ = judge(program, splits.test, Silent(), "original")
+    assert quality.images == 10_000
+    assert abs(round(10_000 - quality.top1 * 100) - wrong) <= 2  # rounding differs between processors

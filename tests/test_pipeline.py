@@ -315,30 +315,6 @@ def test_a_normed_stream_stays_whole_unless_its_norm_is_allowed(desk: Path) -> N
         )
 
 
-def test_each_group_of_a_convolution_loses_channels_of_its_own(desk: Path) -> None:
-    grouped = SITUATIONS["grouped"]
-    report = edgeprune.compress(
-        grouped.build(),
-        data=f"{desk}/data.py:patterns",
-        input=grouped.inputs,
-        out=desk / "lanes",
-        target=ELSEWHERE,
-        formats=("onnx",),
-        criterion="l2",
-        budget=Budget(speedup=1.5),
-    )
-    plan = edgeprune.Plan.load(desk / "lanes" / "plan.json")
-    assert any(len(set(cut.lanes)) > 1 for cut in plan.cuts)
-    assert (report.proof.refused, report.failures()) == ({}, [])
-    assert report.proof.relative_error < 1e-9
-    again = edgeprune.apply(desk / "lanes", grouped.build(), out=desk / "lanes.pt2")
-    assert again.plan.tensors == plan.tensors
-    narrow = edgeprune.give_back(grouped.build(), plan, weights=desk / "lanes" / "model.pt2")
-    example = torch.randn(3, *grouped.input_size)
-    with torch.no_grad():
-        torch.testing.assert_close(narrow.eval()(example), shrunk(desk / "lanes").run(example))
-
-
 def test_training_that_was_interrupted_goes_on_to_the_same_weights(desk: Path) -> None:
     options: dict[str, object] = {"epochs": 3, "recovery": Recovery(learning_rate=0.02, augment="flip")}
     for out, stop in (("at-once", -1), ("in-parts", 3), ("in-parts", -1)):

@@ -11,19 +11,20 @@ from rich.table import Column, Table
 
 from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
+from edgeprune.core.drop import Drop, bound_words
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
 from edgeprune.core.report import (
     Baseline,
     DeliveredArtifact,
-    Drop,
     Finetuning,
     ImageCounts,
     Latency,
     Qualities,
     Quality,
     Report,
+    Thinned,
 )
 from edgeprune.core.target import Target
 from edgeprune.core.units import (
@@ -45,10 +46,13 @@ def report(document: Report, *, folder: Path) -> None:
         f"({cost.before.macs / cost.after.macs:.2f}x fewer), "
         f"{format_count(cost.before.parameters)} -> {format_count(cost.after.parameters)} parameters"
     )
-    out.print(
-        f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
-        f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
-    )
+    if document.thinned is not None:
+        _thinned(document.thinned, out)
+    else:
+        out.print(
+            f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
+            f"(relative, {proof.precision}); {len(document.locked)} of {document.groups} groups locked"
+        )
     for name in sorted({name for names in proof.inexact.values() for name in names}):
         cut = sum(name in names for names in proof.inexact.values())
         out.print(
@@ -68,6 +72,8 @@ def report(document: Report, *, folder: Path) -> None:
         out.print(quality.note)
         if document.images:
             out.print(_images(document.images))
+    for line in _bounds(document):
+        out.print(line, markup=False)
     out.print(_artifacts(document))
     out.print(_where_measured(document))
     for line in document.warnings:
@@ -245,18 +251,46 @@ def _value(value: float | str | bool) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
+def _thinned(done: Thinned, out: Console) -> None:
+    """How many connections are left, and what zeros are worth."""
+    before, after = sum(done.weights.values()), sum(done.kept.values())
+    units = (
+        "1 unit that nothing read was"
+        if done.units_gone == 1
+        else (f"{done.units_gone} units that nothing read were")
+    )
+    gone = f"; {units} removed" if done.units_gone else ""
+    out.print(
+        f"connections: {format_count(before)} -> {format_count(after)} ({done.times:.3g}x fewer), "
+        f"{format_count(done.parameters)} parameters are not zero{gone}"
+    )
+    layers = (f"{name} {format_count(done.kept.get(name, 0))}" for name in done.weights)
+    out.print(f"left in: {', '.join(layers)}", markup=False)
+    out.print(
+        "zeros make files smaller once they are packed, not faster: the kernels of onnxruntime and LiteRT "
+        "multiply them like any other number"
+    )
+
+
 def _artifacts(document: Report) -> Table:
+    packed = ("packed",) if document.thinned is not None else ()
     table = Table(
-        *("file", "size", "top-1 %", "drop", "agrees %", "p50 ms", "p95 ms", "p99 ms", "speed", "verified"),
+        *("file", "size", *packed, "top-1 %", "drop", "agrees %"),
+        *("p50 ms", "p95 ms", "p99 ms", "speed", "verified"),
         box=None,
     )
+
+    def sizes(one: DeliveredArtifact | Baseline) -> list[str]:
+        small = "-" if one.deflated is None else format_bytes(one.deflated)
+        return [format_bytes(one.bytes), small] if packed else [format_bytes(one.bytes)]
+
     quality = document.quality.original
     base = {}
     for whole in document.baseline:
         base[whole.format] = _measured(whole).p50_ms
         table.add_row(
             f"original, {whole.format}",
-            format_bytes(whole.bytes),
+            *sizes(whole),
             f"{quality.top1:.2f}" if quality else "-",
             "",
             "",
@@ -268,7 +302,7 @@ def _artifacts(document: Report) -> Table:
     for one in sorted(document.artifacts, key=lambda one: one.format):
         table.add_row(
             one.path,
-            format_bytes(one.bytes),
+            *sizes(one),
             f"{one.quality.top1:.2f}" if one.quality else "-",
             _drop(one.drop),
             f"{one.agreement:.2f}",
@@ -335,6 +369,30 @@ def _drops(quality: Qualities) -> Iterator[str]:
                 f"worst class: {one.name}, {one.drop.before:.2f} -> {one.drop.after:.2f} % of "
                 f"{one.drop.images} images (p = {one.p_value:.2g} after Holm)"
             )
+
+
+def _bounds(document: Report) -> Iterator[str]:
+    """The bounds that only the finished network can be held to, and how it was found."""
+    search, claim, size = document.search, document.claim, document.size
+    if search is not None:
+        yield (
+            f"searched: the smallest cut within {bound_words(search.at_most, search.answers)} at "
+            f"{100 * search.confidence:g} % on {search.images} selection images"
+        )
+        for one in search.trials:
+            low, high = one.drop.interval
+            yield (
+                f"  {format_count(one.cost.macs):>7} MACs  {one.drop.points:5.2f} [{low:.2f}, {high:.2f}]  "
+                f"{'holds' if one.held else 'does not hold'} ({100 * one.certainty:.1f} %), "
+                f"{format_seconds(one.seconds)}"
+            )
+    if claim is not None:
+        yield f"{claim.words()} on the test images: {claim.verdict} ({100 * claim.certainty:.1f} %)"
+    if size is not None:
+        yield (
+            f"size: {size.path} has {format_bytes(size.bytes)} of {format_bytes(size.asked)}, "
+            f"foretold {format_bytes(size.predicted)} at most"
+        )
 
 
 def _images(counts: ImageCounts) -> str:

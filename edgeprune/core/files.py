@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_whole(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
+
+
+def deflated_bytes(path: Path) -> int:
+    """How many bytes a file has after zlib at level 9, as downloads and firmware images pack it."""
+    packer = zlib.compressobj(9)
+    with path.open("rb") as file:
+        size = sum(len(packer.compress(block)) for block in iter(lambda: file.read(1 << 20), b""))
+    return size + len(packer.flush())
 
 
 def sha256(path: Path) -> str:

@@ -94,6 +94,40 @@ class OpenCriterion(Criterion, Protocol):
         """The criterion with the option set, once for each value to compare; empty when it is set."""
 
 
+class ConnectionEvidence(Protocol):
+    """What a criterion may look at to rank single connections; every array has the weight's shape.
+
+    Weights are named as in the network. What has to be gathered from images is None where the criterion did
+    not say that it needs it, and where there is none of it: no labels, or a layer that reads no images.
+    """
+
+    def magnitude(self, weight: str) -> NDArray[np.float64]:
+        """Absolute value of each connection's weight."""
+
+    def f_statistic(self, weight: str) -> NDArray[np.float64] | None:
+        """One-way ANOVA F across classes of what each connection adds to its output; needs `moments`."""
+
+    def welch_statistic(self, weight: str) -> NDArray[np.float64] | None:
+        """Welch's F of the same; needs `moments`."""
+
+    def activation(self, weight: str) -> NDArray[np.float64] | None:
+        """Root mean square of what each connection reads; needs `activations`."""
+
+    def saliency(self, weight: str) -> NDArray[np.float64] | None:
+        """Mean squared first-order change of the loss without each connection; needs `gradients`."""
+
+    def random(self, weight: str) -> NDArray[np.float64]:
+        """Seeded uniform numbers."""
+
+
+@runtime_checkable
+class ConnectionCriterion(Criterion, Protocol):
+    """A criterion that can rank single connections, too: the lowest score is cut first."""
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """One score per connection, of the weight's shape, finite, comparable between weights."""
+
+
 class Exporter(Protocol):
     """Writes a captured program as a float32 file."""
 
@@ -144,6 +178,8 @@ class Runtime(Protocol):
 __all__ = [
     "Array",
     "Artifact",
+    "ConnectionCriterion",
+    "ConnectionEvidence",
     "Criterion",
     "Dataset",
     "Evidence",

@@ -49,7 +49,11 @@ class GroupScreening(Document):
     scores: tuple[float, ...]
     order: tuple[int, ...] = Field(description="units from the first to be cut to the last")
     harm: tuple[float, ...] = Field(
-        description="entry k: share of the readers' output variance lost after the first k units went"
+        description="entry k: what the first k units' removal costs; with images the share of the outputs' "
+        "variance, where it was measured, else of the readers' outputs; without images a share of the scores"
+    )
+    measured: dict[int, float] = Field(
+        default={}, description="harm by number of removed units, where it was measured on the whole network"
     )
     magnitude: tuple[float, ...]
     f_statistic: tuple[float, ...] | None = None
@@ -79,7 +83,10 @@ class Candidate(Document):
     """A value of what was left open, and what cutting by it would lose."""
 
     options: Options
-    harm: float = Field(description="mean refit error of all groups, a quarter, half and three quarters cut")
+    harm: float = Field(
+        description="of units: mean refit error of all groups, a quarter, half and three quarters cut; of "
+        "connections: squared change of the answers over their variance"
+    )
 
 
 class Choice(Document):

@@ -3,33 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.flow import Consumption
-from edgeprune.graph.nodes import argument, operator_name
+from edgeprune.graph.linear_map import CONVOLUTIONS, LAYERS, LinearMap, channel_by_channel, linear_map
+from edgeprune.graph.nodes import argument, operator_name, shape_of
+
+_NORM = "aten.batch_norm.default"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Consumer:
     """A convolution or linear layer, with the batch norm and the residual sum that follow it.
 
-    `norm` and `total` are None where the layer's output goes elsewhere; `partner` is the sum's
-    other operand. All nodes belong to the graph the coupling was made for.
+    `map` says how it is seen as a matrix product. `norm` and `total` are None where the layer's output
+    goes elsewhere; `partner` is the sum's other operand. All nodes belong to the graph the coupling was
+    made for.
     """
 
     node: Node
     source: Node
+    map: LinearMap
     weight: str
     bias: str | None
     norm: Node | None
     total: Node | None
     partner: Node | None
+    constant: bool = False
+    """Whether only its constant may change: `weight` is the tensor that holds it, `source` the layer."""
 
     @property
     def output(self) -> Node:
@@ -57,79 +64,26 @@ class Consumer:
 
 
 def consumers(coupling: Coupling) -> list[Consumer]:
-    """Every layer whose input channels are labelled and whose weight no other layer uses."""
-    uses: dict[str, int] = {}
-    for consumption in coupling.consumptions:
-        uses[consumption.tensor] = uses.get(consumption.tensor, 0) + 1
-    return [
-        _consumer(consumption)
-        for consumption in coupling.consumptions
-        if uses[consumption.tensor] == 1 and _is_refittable(consumption.node)
-    ]
+    """Every layer that can be seen as rows times columns and whose weight no other layer uses.
 
-
-def positions(node: Node, source: Tensor) -> int:
-    """How many output positions the layer has for one input: spatial ones, or tokens."""
-    if operator_name(node) == "aten.linear.default":
-        return math.prod(source.shape[1:-1])
-    return math.prod(_windows(node, source).shape[2:4])
-
-
-def patches(node: Node, source: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """The layer as a matrix product: rows such that output = rows @ weight.flatten(1).T.
-
-    Only the `chosen` output positions (all without) are copied. Rows have shape
-    (batch * positions, columns); columns are channel-major, as in the flattened weight.
+    Layers with labelled input channels, and depthwise convolutions, whose channels pass through.
     """
-    if operator_name(node) == "aten.linear.default":
-        tokens = source.reshape(len(source), -1, source.shape[-1])
-        return (tokens if chosen is None else tokens[:, chosen]).flatten(0, 1)
-    windows = _windows(node, source)
-    width = windows.shape[3]
-    if chosen is None:
-        chosen = torch.arange(windows.shape[2] * width)
-    picked = windows[:, :, chosen // width, chosen % width]
-    return picked.transpose(1, 2).flatten(0, 1).flatten(1)
+    uses = Counter(consumption.tensor for consumption in coupling.consumptions)
+    places = [(one.node, one.source) for one in coupling.consumptions if uses[one.tensor] == 1]
+    found = [_consumer(coupling, *place) for place in (*places, *_depthwise(coupling))]
+    return [one for one in found if one is not None]
 
 
-def outputs(node: Node, value: Tensor, chosen: Tensor | None = None) -> Tensor:
-    """A value of the layer's output shape as rows that match those of `patches`."""
-    if operator_name(node) == "aten.linear.default":
-        tokens = value.reshape(len(value), -1, value.shape[-1])
-    else:
-        tokens = value.flatten(2).transpose(1, 2)
-    return (tokens if chosen is None else tokens[:, chosen]).flatten(0, 1)
+def constants(coupling: Coupling, layers: Sequence[Consumer]) -> list[Consumer]:
+    """Layers whose weight is not theirs to change, but whose bias is, or the batch norm behind them.
 
-
-def _windows(node: Node, source: Tensor) -> Tensor:
-    """The padded input seen through the kernel at every position, without copying.
-
-    Shape (batch, channels, height, width, *kernel).
+    Batch norms behind sums are left out: where the layers before them are refitted, the norm as it was
+    does better than a recalibrated one (docs/decisions/0011-constants.md).
     """
-    weight = node.args[1]
-    assert isinstance(weight, Node)
-    kernel = weight.meta["val"].shape[2:]
-    stride, padding, dilation = (
-        _pair(argument(node, place, default, name))
-        for place, default, name in ((3, 1, "stride"), (4, 0, "padding"), (5, 1, "dilation"))
-    )
-    padded = F.pad(source, (padding[1], padding[1], padding[0], padding[0])).contiguous()
-    size = [
-        (extent - dilation[axis] * (kernel[axis] - 1) - 1) // stride[axis] + 1
-        for axis, extent in enumerate(padded.shape[2:])
-    ]
-    step = padded.stride()
-    return padded.as_strided(
-        (*padded.shape[:2], *size, *kernel),
-        (
-            step[0],
-            step[1],
-            step[2] * stride[0],
-            step[3] * stride[1],
-            step[2] * dilation[0],
-            step[3] * dilation[1],
-        ),
-    )
+    taken = {one.node for one in layers}
+    nodes = [node for node in coupling.program.graph.nodes if operator_name(node) in LAYERS]
+    found = [_constant(coupling, node) for node in nodes if node not in taken]
+    return [one for one in found if one is not None]
 
 
 def norm_tensors(norm: Node) -> tuple[str | None, str | None, str, str] | None:
@@ -148,38 +102,90 @@ def norm_epsilon(norm: Node) -> float:
     return epsilon
 
 
-def output_scale(consumer: Consumer, tensors: dict[str, Tensor]) -> Tensor:
+def output_scale(consumer: Consumer, tensors: Mapping[str, Tensor]) -> Tensor:
     """What the batch norm multiplies each output channel with, shape (out,); ones without one."""
-    out = tensors[consumer.weight].shape[0]
     names = norm_tensors(consumer.norm) if consumer.norm is not None else None
     if consumer.norm is None or names is None:
-        return torch.ones(out, dtype=torch.float64)
+        columns = consumer.map.columns(tensors[consumer.weight])
+        return torch.ones_like(consumer.map.joined(columns[:, 0]), dtype=torch.float64)
     weight, _, _, variance = names
     deviation = (tensors[variance].double() + norm_epsilon(consumer.norm)).sqrt()
-    gain = tensors[weight].double() if weight else torch.ones(out, dtype=torch.float64)
-    return gain / deviation
+    return tensors[weight].double() / deviation if weight else 1 / deviation
 
 
-def _consumer(consumption: Consumption) -> Consumer:
-    node = consumption.node
-    bias = argument(node, 2, None, "bias")
-    norm = _only_user(node, "aten.batch_norm.default")
-    if norm is not None and (_is_shared(norm) or None in (norm_tensors(norm) or (None,))):
-        norm = None
-    total = _only_user(norm or node, "aten.add.Tensor")
-    partner = None
-    if total is not None:
-        others = [value for value in total.all_input_nodes if value is not (norm or node)]
-        partner = others[0] if len(others) == 1 and not total.kwargs else None
+def _consumer(coupling: Coupling, node: Node, source: Node) -> Consumer | None:
+    weight, bias = node.args[1], argument(node, 2, None, "bias")
+    if not isinstance(weight, Node) or weight.op != "get_attr" or len(weight.users) > 1:
+        return None  # computed or transposed: its rows are not those of the layer; or another layer's too
+    if bias is not None and (not isinstance(bias, Node) or bias.op != "get_attr" or len(bias.users) > 1):
+        return None  # a constant that is not the layer's own to change
+    view = linear_map(node, coupling.program.tensors()[str(weight.target)])
+    if view is None:
+        return None
+    norm = _norm_of(node)
+    total, partner = _sum_of(norm or node)
     return Consumer(
         node=node,
-        source=consumption.source,
-        weight=consumption.tensor,
-        bias=str(bias.target) if isinstance(bias, Node) and bias.op == "get_attr" else None,
+        source=source,
+        map=view,
+        weight=str(weight.target),
+        bias=None if bias is None else str(bias.target),
         norm=norm,
-        total=total if partner is not None else None,
+        total=total,
         partner=partner,
     )
+
+
+def _constant(coupling: Coupling, node: Node) -> Consumer | None:
+    """The norm behind a layer, or the layer's own bias, as something that can be fitted."""
+    norm, bias = _norm_of(node), argument(node, 2, None, "bias")
+    names = norm_tensors(norm) if norm is not None else None
+    if names is not None:
+        holder = names[2]
+    elif isinstance(bias, Node) and bias.op == "get_attr" and len(bias.users) == 1:
+        holder = str(bias.target)
+    else:
+        return None
+    total, partner = _sum_of(norm or node)
+    return Consumer(
+        node=norm or node,
+        source=node,
+        map=channel_by_channel(norm or node, len(coupling.program.tensors()[holder])),
+        weight=holder,
+        bias=None,
+        norm=norm,
+        total=total,
+        partner=partner,
+        constant=True,
+    )
+
+
+def _norm_of(node: Node) -> Node | None:
+    """The batch norm that alone reads a layer's output, and that alone has its tensors."""
+    norm = _only_user(node, _NORM)
+    along_channels = operator_name(node) != "aten.linear.default" or len(shape_of(node)) == 2
+    if norm is None or not along_channels or _is_shared(norm) or norm_tensors(norm) is None:
+        return None
+    return norm
+
+
+def _sum_of(value: Node) -> tuple[Node, Node] | tuple[None, None]:
+    """The residual sum that alone reads a value, and its other operand of the same shape."""
+    total = _only_user(value, "aten.add.Tensor")
+    others = [] if total is None else [one for one in total.all_input_nodes if one is not value]
+    if total is None or len(others) != 1 or total.kwargs or shape_of(others[0]) != shape_of(total):
+        return None, None
+    return total, others[0]
+
+
+def _depthwise(coupling: Coupling) -> Iterator[tuple[Node, Node]]:
+    """Convolutions that filter each channel by itself: they end no labels, but what they read drifts too."""
+    for node in coupling.program.graph.nodes:
+        if operator_name(node) not in CONVOLUTIONS or argument(node, 6, 1, "groups") == 1:
+            continue
+        source, weight = node.args[:2]
+        if isinstance(source, Node) and isinstance(weight, Node) and shape_of(weight)[1] == 1:
+            yield node, source
 
 
 def _linear_range(user: Node) -> tuple[float, float]:
@@ -196,15 +202,6 @@ def _linear_range(user: Node) -> tuple[float, float]:
     return -math.inf, math.inf
 
 
-def _is_refittable(node: Node) -> bool:
-    operator, weight = operator_name(node), node.args[1]
-    if not isinstance(weight, Node) or weight.op != "get_attr":
-        return False  # a transposed weight: its rows are not those of the layer
-    if operator == "aten.linear.default":
-        return True
-    return operator == "aten.conv2d.default" and argument(node, 6, 1, "groups") == 1
-
-
 def _only_user(node: Node, operator: str) -> Node | None:
     users = list(node.users)
     return users[0] if len(users) == 1 and operator_name(users[0]) == operator else None
@@ -216,13 +213,3 @@ def _is_shared(norm: Node) -> bool:
         isinstance(value, Node) and value.op == "get_attr" and len(value.users) > 1
         for value in norm.args[1:5]
     )
-
-
-def _pair(value: object) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    assert isinstance(value, (list, tuple))
-    first, second = value if len(value) == 2 else (value[0], value[0])
-    assert isinstance(first, int)
-    assert isinstance(second, int)
-    return first, second

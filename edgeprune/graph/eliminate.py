@@ -22,10 +22,11 @@ _SMALL = 1024
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
-    """One layer that reads the group.
+    """One layer that reads the group, in blocks that have nothing to do with each other.
 
-    `inverse` (columns, columns): inverse of its ridged input moments; `weight` (columns, out):
-    scaled so that squared errors are in units of harm; `columns` (units, width): where each unit is.
+    `inverse` (blocks, columns, columns): inverse of its ridged input moments; `weight` (blocks, columns,
+    out): scaled so that squared errors are in units of harm; `columns` (units, width): where each unit is
+    in every block.
     """
 
     inverse: Tensor
@@ -55,8 +56,8 @@ def harm_without(readers: Sequence[Reader], units: Sequence[int]) -> float:
         total = 0.0
         for reader in readers:
             columns = reader.columns[list(units)].flatten()
-            block = reader.inverse[columns[:, None], columns[None, :]]
-            weights = reader.weight[columns]
+            block = reader.inverse[:, columns[:, None], columns[None, :]]
+            weights = reader.weight[:, columns]
             total += float((weights * torch.linalg.solve(block, weights)).sum())
         return total
 
@@ -82,7 +83,7 @@ def _eliminate(
 def _threads_for(readers: Sequence[Reader]) -> Iterator[None]:
     """One thread for small matrices: handing them to several costs more than it gains."""
     threads = torch.get_num_threads()
-    if all(len(reader.inverse) <= _SMALL for reader in readers):
+    if all(reader.inverse.shape[1] <= _SMALL for reader in readers):
         torch.set_num_threads(1)
     try:
         yield
@@ -101,18 +102,18 @@ class _Remainder:
     def costs(self, units: list[int]) -> Tensor:
         """Increase of the squared error for each unit, were it removed next."""
         columns = self._columns[units]
-        blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
-        weights = self._weight[columns]
-        each: Tensor = (weights * torch.linalg.solve(blocks, weights)).sum((1, 2))
+        blocks = self._inverse[:, columns[:, :, None], columns[:, None, :]]
+        weights = self._weight[:, columns]
+        each: Tensor = (weights * torch.linalg.solve(blocks, weights)).sum((0, 2, 3))
         return each
 
     def remove(self, unit: int) -> None:
         columns = self._columns[unit]
-        block = self._inverse[columns[:, None], columns[None, :]]
-        gain = torch.linalg.solve(block, self._inverse[columns]).T
-        self._weight -= gain @ self._weight[columns]
-        self._inverse -= gain @ self._inverse[columns]
+        block = self._inverse[:, columns[:, None], columns[None, :]]
+        gain = torch.linalg.solve(block, self._inverse[:, columns]).mT
+        self._weight -= gain @ self._weight[:, columns]
+        self._inverse -= gain @ self._inverse[:, columns]
         # What was eliminated is exactly zero now; keep rounding from saying otherwise.
-        self._weight[columns] = 0
-        self._inverse[columns] = 0
+        self._weight[:, columns] = 0
         self._inverse[:, columns] = 0
+        self._inverse[:, :, columns] = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,18 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.errors import ModelError
 from edgeprune.core.group import Group, Indices, Role, Slice
 from edgeprune.core.moments import LARGEST, ClassMoments
 from edgeprune.core.protocols import Need
-from edgeprune.core.units import format_operator
 from edgeprune.graph import activity, saliency
 from edgeprune.graph.activity import Activity
-from edgeprune.graph.consumers import Consumer, consumers, output_scale, patches, positions
+from edgeprune.graph.consumers import Consumer, consumers, output_scale
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate, harm_without
-from edgeprune.graph.gram import Gram, Spread, ridged, sample
-from edgeprune.graph.nodes import module_of, operator_name, source_of, tensor_shape
+from edgeprune.graph.finite import require_finite
+from edgeprune.graph.gram import Gram, Spread, factored, sample
+from edgeprune.graph.nodes import tensor_shape
 from edgeprune.graph.replay import observe
 from edgeprune.graph.saliency import Saliency
 from edgeprune.graph.unit_weights import UnitWeights, unit_rows
@@ -65,7 +63,7 @@ class GroupEvidence:
 
     def __post_init__(self) -> None:
         tensors = self.coupling.program.tensors()
-        self._tensors = {name: tensor.detach() for name, tensor in tensors.items()}
+        self.tensors: dict[str, Tensor] = {name: tensor.detach() for name, tensor in tensors.items()}
         readers = {one.weight: one for one in consumers(self.coupling)}
         self._readers = {
             group.id: [
@@ -80,7 +78,7 @@ class GroupEvidence:
         self._by_source: dict[Node, list[Consumer]] = {}
         for one in wanted.values():
             self._by_source.setdefault(one.source, []).append(one)
-        self._receivers = {one.receiver: _channel_axis(one) for one in wanted.values()}
+        self._receivers = {one.receiver: one.map.channel_axis for one in wanted.values()}
         self._sources = self._sources_of_groups() if "moments" in self.needs else {}
         self._activity = self._activity_of_groups()
         self._saliency = Saliency(self.coupling.program, self._gates())
@@ -98,7 +96,7 @@ class GroupEvidence:
         self._random.manual_seed(self.seed + _BETWEEN_BATCHES * place)
 
         def visit(node: Node, value: Tensor) -> None:
-            _require_finite(node, value)
+            require_finite(node, value)
             if node in self._receivers:
                 self._add_spread(node, value)
             for one in self._by_source.get(node, []):
@@ -118,6 +116,20 @@ class GroupEvidence:
     def moments(self, group: Group) -> list[ClassMoments]:
         """Moments per class of the group's units, for each value in which it is read; none without labels."""
         return list(self._moments.get(group.id, {}).values())
+
+    def readings(self, group: Group) -> list[tuple[Consumer, Slice, Gram]]:
+        """Layers that read the group linearly, where its units are in their weights, and what they read."""
+        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
+        return [
+            (one, pieces[one.weight], self._grams[one.weight])
+            for one in self._readers[group.id]
+            if one.weight in self._grams
+        ]
+
+    def last_layer(self, total: Node) -> tuple[Consumer, Gram] | None:
+        """The layer that a residual branch ends with, and what it reads; None where none is known."""
+        ends = (one for each in self._readers.values() for one in each if one.total is total)
+        return next(((one, self._grams[one.weight]) for one in ends if one.weight in self._grams), None)
 
     def shard(self) -> Shard:
         """What the batches so far have shown."""
@@ -193,7 +205,7 @@ class GroupEvidence:
         """Absolute consumer weights times the root mean square of what they read, shaped like `weights`."""
         found = []
         for piece in group.of_role("consumer"):
-            weight = self._tensors[piece.tensor]
+            weight = self.tensors[piece.tensor]
             norms = self._activity.norms(piece.tensor, piece.axis, weight)
             if norms is not None:
                 found.append(unit_rows(weight.double().abs() * norms, piece))
@@ -226,31 +238,23 @@ class GroupEvidence:
 
     def _prepared(self, group: Group) -> list[Reader]:
         """The group's linear readers with their moments inverted; empty without data."""
-        pieces = {piece.tensor: piece for piece in group.of_role("consumer")}
-        return [
-            self._reader(one, pieces[one.weight])
-            for one in self._readers[group.id]
-            if one.weight in self._grams
-        ]
+        return [self._reader(one, piece, gram) for one, piece, gram in self.readings(group)]
 
-    def _reader(self, one: Consumer, piece: Slice) -> Reader:
-        gram = self._grams[one.weight]
-        covariance = gram.covariance(centred=one.has_intercept)
-        weight = self._tensors[one.weight].double()
-        kernel = int(np.prod(weight.shape[2:], dtype=np.int64))
-        scaled = weight.flatten(1).T * output_scale(one, self._tensors)
+    def _reader(self, one: Consumer, piece: Slice, gram: Gram) -> Reader:
+        columns = one.map.columns(self.tensors[one.weight].double())
+        scale = one.map.per_block(output_scale(one, self.tensors))
         spread = self._spreads[one.receiver].total() or 1.0
-        columns = (piece.indices[:, :, None] * kernel + np.arange(kernel)).reshape(len(piece.indices), -1)
+        factor = factored(gram.covariance(centred=one.has_intercept), RIDGE)
         return Reader(
-            inverse=torch.linalg.inv(ridged(covariance, RIDGE)),
-            weight=scaled / spread**0.5,
-            columns=torch.from_numpy(columns),
+            inverse=torch.cholesky_inverse(factor),
+            weight=columns * scale[:, None] / spread**0.5,
+            columns=torch.from_numpy(unit_columns(one, piece)),
         )
 
     def _add_gram(self, one: Consumer, source: Tensor) -> None:
-        chosen = sample(positions(one.node, source), len(source), _ROWS, self._random)
-        rows = patches(one.node, source, chosen)
-        self._grams.setdefault(one.weight, Gram()).add(rows)
+        sites = one.map.sites(one.map.size_from(source))
+        chosen = sample(sites, len(source), _ROWS, self._random)
+        self._grams.setdefault(one.weight, Gram()).add(one.map.rows(source, chosen))
 
     def _add_spread(self, node: Node, value: Tensor) -> None:
         channels = value.movedim(self._receivers[node], -1)
@@ -315,18 +319,10 @@ class GroupEvidence:
         return np.stack(places) if len(widths) == 1 and 0 not in widths else None
 
 
-def _require_finite(node: Node, value: Tensor) -> None:
-    if not math.isfinite(value.sum()):
-        place = ", ".join(part for part in (module_of(node), source_of(node)) if part) or node.name
-        operator = format_operator(operator_name(node))
-        raise ModelError(
-            f"{operator} ({place}) answers with NaN or infinity",
-            hint="look for weights that are not finite, or for a division by zero in that line",
-        )
-
-
-def _channel_axis(one: Consumer) -> int:
-    return -1 if operator_name(one.node) == "aten.linear.default" else 1
+def unit_columns(one: Consumer, piece: Slice) -> Indices:
+    """Where each unit is among a layer's columns, in every block, shape (units, width * taps)."""
+    columns = piece.indices[:, :, None] * one.map.taps + np.arange(one.map.taps)
+    return np.asarray(columns.reshape(len(piece.indices), -1))
 
 
 def _per_image(node: Node, value: Tensor, axis: int, images: int) -> NDArray[np.float64]:

@@ -16,8 +16,8 @@ from edgeprune.core.group import Slice
 from edgeprune.graph.capture import Program
 from edgeprune.graph.unit_weights import unit_rows
 
-# Images per gradient: a backward pass keeps every activation, and ResNet-50 at 224 px has to fit in memory.
-_IMAGES = 16
+IMAGES = 16
+"""Per gradient: a backward pass keeps every activation, and ResNet-50 at 224 px has to fit in memory."""
 
 
 Totals = tuple[dict[str, NDArray[np.float64]], int]
@@ -40,8 +40,8 @@ class Saliency:
 
     def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
         """Add what one batch shows."""
-        for start in range(0, len(inputs), _IMAGES):
-            part = slice(start, start + _IMAGES)
+        for start in range(0, len(inputs), IMAGES):
+            part = slice(start, start + IMAGES)
             self._add_part(inputs[part], None if labels is None else torch.from_numpy(labels[part]))
 
     def mean(self, group: str) -> NDArray[np.float64] | None:
@@ -62,7 +62,8 @@ class Saliency:
                 self._total[group] = self._total.get(group, 0.0) + total
 
     def _add_part(self, inputs: Tensor, labels: Tensor | None) -> None:
-        terms = self._terms(inputs, labels)
+        read = (piece.tensor for pieces in self._slices.values() for piece in pieces)
+        terms = first_order(self._program, (self._tensors[name] for name in read), inputs, labels)
         self._images += len(inputs)
         for group, pieces in self._slices.items():
             change = sum(
@@ -70,18 +71,18 @@ class Saliency:
             )
             self._total[group] = self._total.get(group, 0.0) + np.square(change) * len(inputs)
 
-    def _terms(self, inputs: Tensor, labels: Tensor | None) -> dict[int, Tensor]:
-        """Weight times gradient by the weight's identity: tied names share one."""
-        read = (piece.tensor for pieces in self._slices.values() for piece in pieces)
-        chosen = {id(self._tensors[name]): self._tensors[name] for name in read}
-        leaves = {key: tensor.detach().requires_grad_() for key, tensor in chosen.items()}
-        with torch.enable_grad():
-            loss = _loss(_WithLeaves(self._program, leaves).run(inputs), labels)
-        gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
-        return {
-            key: leaf.detach() * gradient
-            for (key, leaf), gradient in zip(leaves.items(), gradients, strict=True)
-        }
+
+def first_order(
+    program: Program, weights: Iterable[Tensor], inputs: Tensor, labels: Tensor | None
+) -> dict[int, Tensor]:
+    """Weight times gradient of the loss, by the weight's identity: tied names share one."""
+    leaves = {key: one.detach().requires_grad_() for key, one in {id(one): one for one in weights}.items()}
+    with torch.enable_grad():
+        loss = _loss(_WithLeaves(program, leaves).run(inputs), labels)
+    gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+    return {
+        key: leaf.detach() * gradient for (key, leaf), gradient in zip(leaves.items(), gradients, strict=True)
+    }
 
 
 class _WithLeaves(Interpreter):

@@ -10,48 +10,36 @@ import torch
 
 from edgeprune.core.artifact import Artifact, Format
 from edgeprune.core.errors import StorageError
-from edgeprune.core.files import sha256, storage_errors
+from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
-from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
-from edgeprune.core.protocols import Criterion
-from edgeprune.core.recovery import Recovery, default_augment
-from edgeprune.core.registry import build_from
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
-from edgeprune.core.screening import Screening
+from edgeprune.core.size import SizeBound, SizeClaim
 from edgeprune.core.target import Target, find_target
-from edgeprune.graph.arrange import by_strength, coupled_anew
+from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.lanes import orders_of
-from edgeprune.graph.processes import Processes, together
+from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
-from edgeprune.pipeline.kept import (
-    Cut,
-    CutStore,
-    DeliveryStore,
-    Finetuned,
-    FinetunedStore,
-    Refitted,
-    RefittedStore,
-)
+from edgeprune.pipeline.cutting import cut_network
+from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.kept import DeliveryStore, Shrunk
+from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
+from edgeprune.pipeline.thin_out import thin_out
+from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.ask import ask
-from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
-from edgeprune.stages.finetune import RATE, Course, finetune
 from edgeprune.stages.load import load, read_weights, require_single
-from edgeprune.stages.plan import in_own_order, plan
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
-from edgeprune.stages.screen import screen
-from edgeprune.stages.shrink import shrink
-from edgeprune.stages.verify import compare_answers, judge, verify
+from edgeprune.stages.verify import claimed, compare_answers, judge, verify
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,8 +60,10 @@ def compress(
     input: tuple[int, ...] | None = None,
     data: str | None = None,
     budget: Budget | None = None,
+    thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
+    rounds: int = 1,
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: tuple[Format, ...] = (),
@@ -95,6 +85,10 @@ def compress(
         Input size without the batch, where neither archive, recipe nor data say it.
     budget : Budget, optional
         Default: half the MACs.
+    thinning : Thinning, optional
+        Takes single connections away instead of channels; with it there is no budget.
+    rounds : int
+        Cut in so many rounds, each of which screens what the one before left.
     epochs, recovery : int, Recovery, optional
         How long and how to train after the refit, or the command that does.
     allow_inexact : of str, optional
@@ -125,8 +119,10 @@ def compress(
             input=input,
             data=data,
             budget=budget,
+            thinning=thinning,
             criterion=criterion,
             images=images,
+            rounds=rounds,
             epochs=epochs,
             recovery=recovery,
             formats=formats,
@@ -174,60 +170,66 @@ def _run(
     source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
 ) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
-    seed, folder = request.seed, run.folder
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
-    # Within its group of a convolution a channel may stand anywhere: the weakest of each group go together.
-    orders = by_strength(coupling)
-    ranked = coupled_anew(coupling, orders, request.allow_inexact)
     splits = draw(request, original)
-    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
+    if request.thinning is not None:
+        shrunk = thin_out(original, splits, request, run, progress)
+    else:
+        shrunk = _cut_channels(coupling, splits, request, target, run, progress)
+    return _deliver(coupling, shrunk, splits, request, target, run, progress)
 
-    screening = run.stage(
-        "screen",
-        lambda: _screen(ranked, splits, criterion, request, run.team, progress),
-        Documents(Screening, "screening.json"),
-        shared=True,
-    )
-    proposal = run.stage(
-        "plan",
-        lambda: in_own_order(
-            coupling,
-            plan(ranked, screening, request.budget, multiple=target.channels.multiple, seed=seed),
-            orders,
-        ),
-        Documents(Plan, hidden("proposal.json")),
-    )
-    cut = run.stage("shrink", lambda: _shrink(coupling, proposal, progress), CutStore(coupling))
-    network, compensation, finetuning = cut.program, None, None
+
+def _cut_channels(
+    coupling: Coupling,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Shrunk:
+    """Whole channels go, and what is left is refitted and trained."""
     if splits is not None:
-        refitted = run.stage(
-            "compensate",
-            lambda: _compensate(coupling, cut, splits, request, progress),
-            RefittedStore(),
-        )
-        network, compensation = refitted.program, refitted.compensation
-    if splits is not None and request.epochs:
-        finetuned = run.stage(
-            "finetune",
-            lambda: _finetune(original, refitted.program, splits, request, run, progress),
-            FinetunedStore(),
-            shared=True,
-        )
-        network, finetuning = finetuned.program, finetuned.finetuning
+        require_enough(request.budget, splits.selection)
+    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
+    size = _size_bound(coupling, target, splits, request, run, progress)
+    made = cut_network(Job(request, target, coupling, splits, criterion, size, run, progress))
+    network = made.program
     if request.recovery.command is not None:
         network = run.stage(
             "retrain",
-            lambda: _retrain(network, request, folder, progress),
+            lambda: _retrain(network, request, run.folder, progress),
             Programs(hidden("retrained.pt2")),
         )
-    final = run.stage("save", lambda: network, Programs(MODEL))
-
-    baseline = run.stage(
-        "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
+    return Shrunk(
+        network,
+        criterion,
+        coupling.groups,
+        made.plan,
+        made.proof,
+        made.compensation,
+        made.finetuning,
+        search=made.search,
+        size=size,
     )
+
+
+def _deliver(
+    coupling: Coupling,
+    shrunk: Shrunk,
+    splits: Splits | None,
+    request: Request,
+    target: Target,
+    run: SharedRun,
+    progress: Progress,
+) -> Report:
+    """Files of the shrunk network, beside those of the original, judged and timed."""
+    folder, original = run.folder, coupling.program
+    final = run.stage("save", lambda: shrunk.program, Programs(MODEL))
+
+    baseline = _whole(original, request, run, progress)
     exported = run.stage(
         "export", lambda: _export(final, request, folder, progress), DeliveryStore("exported.json")
     )
@@ -251,12 +253,15 @@ def _run(
         Findings(
             request=request,
             target=target,
-            criterion=criterion,
-            groups=coupling.groups,
-            plan=cut.plan,
-            proof=cut.proof,
-            compensation=compensation,
-            finetuning=finetuning,
+            criterion=shrunk.criterion,
+            groups=shrunk.groups,
+            plan=shrunk.plan,
+            proof=shrunk.proof,
+            compensation=shrunk.compensation,
+            finetuning=shrunk.finetuning,
+            thinned=shrunk.thinned,
+            search=shrunk.search,
+            size=_claim_of_size(shrunk, coupling, artifacts, request),
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -264,11 +269,51 @@ def _run(
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
+            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if shrunk.thinned else {},
         )
     )
     if run.team.first:
         result.save(folder / REPORT)
     return result
+
+
+def _claim_of_size(
+    shrunk: Shrunk, coupling: Coupling, artifacts: tuple[Artifact, ...], request: Request
+) -> SizeClaim | None:
+    if shrunk.size is None:
+        return None
+    return size_claim(shrunk.size, coupling, shrunk.plan, artifacts, request.budget)
+
+
+def _size_bound(
+    coupling: Coupling,
+    target: Target,
+    splits: Splits | None,
+    request: Request,
+    run: SharedRun,
+    progress: Progress,
+) -> SizeBound | None:
+    """What a bound on the smallest file leaves for weights; None where none was asked for."""
+    if request.budget.size is None:
+        return None
+    whole = _whole(coupling.program, request, run, progress)
+
+    def work() -> SizeBound:
+        progress.start("weigh the original")
+        calibration = splits.calibration if splits else None
+        precisions, folder = target.precisions, run.folder
+        bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
+        progress.finish()
+        return bound
+
+    return run.stage("size", work, Documents(SizeBound, hidden("size.json")))
+
+
+def _whole(original: Program, request: Request, run: SharedRun, progress: Progress) -> Delivery:
+    """The original's files: made before anything is cut where a size is bounded, else with the others."""
+    return run.stage(
+        "baseline", lambda: _baseline(original, request, run.folder, progress), DeliveryStore("baseline.json")
+    )
 
 
 def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Program:
@@ -282,77 +327,6 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
     )
     progress.finish()
     return require_single(program)
-
-
-def _screen(
-    coupling: Coupling,
-    splits: Splits | None,
-    criterion: str,
-    request: Request,
-    team: Processes,
-    progress: Progress,
-) -> Screening:
-    ranking: Criterion = build_from("criteria", criterion)
-    return screen(
-        coupling,
-        splits.calibration if splits else None,
-        ranking,
-        name=criterion,
-        classes=splits.classes if splits else 0,
-        class_names=request.labels,
-        selection=splits.selection if splits else None,
-        seed=request.seed,
-        also=("gram", "moments"),
-        team=team,
-        progress=progress,
-    )
-
-
-def _shrink(coupling: Coupling, proposal: Plan, progress: Progress) -> Cut:
-    progress.start("shrink and prove")
-    result = Cut(*shrink(coupling, proposal))
-    progress.finish()
-    return result
-
-
-def _compensate(
-    coupling: Coupling, cut: Cut, splits: Splits, request: Request, progress: Progress
-) -> Refitted:
-    return Refitted(
-        *compensate(
-            coupled_anew(coupling, orders_of(cut.plan.cuts), request.allow_inexact),
-            cut.program,
-            cut.plan,
-            splits.calibration,
-            splits.selection,
-            seed=request.seed,
-            progress=progress,
-        )
-    )
-
-
-def _finetune(
-    original: Program, refitted: Program, splits: Splits, request: Request, run: SharedRun, progress: Progress
-) -> Finetuned:
-    asked = request.recovery
-    course = Course(
-        epochs=request.epochs,
-        learning_rate=asked.learning_rate or RATE,
-        augment=asked.augment or default_augment(original.input_size),
-        seed=request.seed,
-    )
-    return Finetuned(
-        *finetune(
-            original,
-            refitted,
-            splits.training,
-            splits.selection,
-            course,
-            checkpoint=run.folder / hidden("checkpoint.pt"),
-            team=run.team,
-            progress=progress,
-        )
-    )
 
 
 def _retrain(network: Program, request: Request, folder: Path, progress: Progress) -> Program:
@@ -416,7 +390,12 @@ def _verify(
     verdicts = verify(
         final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
     )
-    return Judgement(quality=quality, verdicts=tuple(verdicts))
+    claim = claimed(before, after, splits.test.labels, request.budget)
+    return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
+
+
+def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
+    return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
 
 
 def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:

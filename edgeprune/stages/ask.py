@@ -20,6 +20,7 @@ from edgeprune.core.recovery import Recovery, command_words
 from edgeprune.core.registry import build_from
 from edgeprune.core.request import Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
+from edgeprune.core.thinning import Thinning
 from edgeprune.core.units import parse_shape
 
 DEFAULT_SPEEDUP = 2.0
@@ -33,8 +34,10 @@ def ask(
     input: tuple[int, ...] | None = None,
     data: str | None = None,
     budget: Budget | None = None,
+    thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
+    rounds: int = 1,
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
@@ -50,7 +53,8 @@ def ask(
         The model file does not exist.
     RequestError
         A format the target has no runtime for, an unknown criterion, training without data or in two ways,
-        or an operator that cannot be allowed.
+        bounds that contradict one another or cannot be judged,
+        an operator that cannot be allowed, or connections asked for with what only channels can give.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -70,6 +74,10 @@ def ask(
         raise RequestError("--epochs needs labelled images", hint="give --data")
     asked = recovery or Recovery()
     _require_one_way(epochs, asked)
+    if thinning is not None:
+        _require_connections(thinning, budget, epochs, asked)
+    wanted = _or_default(budget) if thinning is None else Budget()
+    _require_sense(wanted, target, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -85,9 +93,11 @@ def ask(
         target=target.name,
         target_sha256=hashlib.sha256(target.to_json().encode()).hexdigest(),
         version=version("edgeprune"),
-        budget=_or_default(budget),
+        budget=wanted,
+        thinning=thinning,
         criterion=criterion,
         images=images or Images(),
+        rounds=rounds,
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
@@ -181,8 +191,61 @@ def _require_one_way(epochs: int, recovery: Recovery) -> None:
         raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
 
 
+def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) -> None:
+    """Refuse bounds that nothing can be judged by, or that contradict one another."""
+    if budget.confidence is not None and budget.max_drop is None:
+        raise RequestError("--confidence without --max-drop", hint="say how much may be lost: --max-drop 1")
+    if budget.max_drop is not None and not has_data:
+        raise RequestError(
+            "--max-drop needs images to judge by",
+            hint="give --data; without labels the answers are compared with the original's",
+        )
+    if budget.max_drop is not None and rounds > 1:
+        raise RequestError(
+            "--max-drop searches by single cuts, --rounds makes several",
+            hint="search first, then give the budget it found with --rounds",
+        )
+    if rounds > 1 and not has_data:
+        raise RequestError(
+            "--rounds needs images: without them nothing is refitted or screened anew in between",
+            hint="give --data, or leave --rounds out",
+        )
+    if budget.size_of is not None and budget.size_of not in {"fp32", *target.precisions}:
+        raise RequestError(
+            f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
+            hint=did_you_mean(budget.size_of, {"fp32", *target.precisions}),
+        )
+
+
+def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
+    """Nothing that only whole channels can give, and as many epochs as there are rounds."""
+    if budget is not None and budget.words():
+        raise RequestError(
+            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
+            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+        )
+    if recovery.command is not None:
+        raise RequestError(
+            "--train-command does not know which connections are gone, and would bring them back",
+            hint="train with --epochs, which keeps zeros at zero",
+        )
+    if thinning.rounds is not None and thinning.rounds > max(1, epochs):
+        raise RequestError(
+            f"--rounds {thinning.rounds} with --epochs {epochs}: every round trains for an epoch at least",
+            hint=f"give --epochs {4 * thinning.rounds}, or fewer rounds",
+        )
+    if thinning.rounds is not None and thinning.rounds > 1 and thinning.pattern is not None:
+        raise RequestError(
+            f"--rounds with --pattern {thinning.pattern}: a pattern is reached in one step",
+            hint="leave --rounds out",
+        )
+
+
 def _or_default(budget: Budget | None) -> Budget:
-    return budget if budget is not None and budget.words() else Budget(speedup=DEFAULT_SPEEDUP)
+    """Half of the MACs where no bound is given; a confidence alone is kept, to be refused."""
+    if budget is None or not (budget.words() or budget.confidence is not None):
+        return Budget(speedup=DEFAULT_SPEEDUP)
+    return budget
 
 
 def _source_hash(arch: str | None, base: str) -> str:

@@ -2,52 +2,33 @@
 
 Ridge regression of the original's values on the shrunk network's inputs, layer by layer in graph
 order: what earlier layers got wrong is in the inputs, and what the residual stream got wrong is
-taken into the next target. What a ReLU cuts off need not be matched, only kept below zero (after
-Zhang et al. 2016, arXiv 1505.06798).
+taken into the next target (graph/ridge.py).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import Node
 
+from edgeprune.core.errors import DataError
 from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
-from edgeprune.graph.consumers import (
-    Consumer,
-    consumers,
-    norm_epsilon,
-    norm_tensors,
-    output_scale,
-    outputs,
-    patches,
-    positions,
-)
-from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.eliminate import RIDGE
-from edgeprune.graph.gram import Gram, ridged, sample
-from edgeprune.graph.nodes import operator_name
-from edgeprune.graph.replay import Replay
+from edgeprune.graph.memory import images_per_batch
+from edgeprune.graph.reference import Layer
+from edgeprune.graph.walk import Walk, affected, layers_of
 
-_BATCH = 100
-_ROWS = 6_400
-_MEMORY = 1.2e9
-"""Bytes that the values of both networks may take while they are compared."""
-_RECTIFIED = 2
-"""Repetitions of the fit in which values on the flat side of an activation are only asked to stay there."""
-_DEAD = 1e-6
-"""Batch-norm gains below this share of the largest are left alone: dividing by them is noise."""
+_MEMORY = 1.7e9
+"""Bytes that the values of both networks may take from one layer to the next."""
 
 
 def compensate(
@@ -65,242 +46,96 @@ def compensate(
     `shrunk` must come from surgery on the coupling's program (its node names are relied upon); it is
     changed in place only if the refit is kept.
     """
+    _require_images(calibration, selection)
     progress = progress or Silent()
-    original = coupling.program
-    readers = _affected(coupling, plan)
-    images = calibration.take(_affordable(coupling, len(calibration)))
-    progress.start("compensate", len(readers))
-    before = _divergence(original, shrunk, selection)
-    saved = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
-    batches = [torch.from_numpy(inputs) for inputs, _ in images.batches(_BATCH)]
-    _refit_all(original, shrunk, readers, _kept_outputs(coupling, plan, readers), batches, seed, progress)
-    after = _divergence(original, shrunk, selection)
-    kept = after < before
-    if not kept:
-        _restore(shrunk, saved)
+    original, batch = coupling.program, images_per_batch(coupling)
+    before = _divergence(original, shrunk, selection, batch)
+    untouched = _copied(shrunk)
+    attempts = []
+    ways = _ways(layers_of(coupling, shrunk, plan, affected(coupling, plan)))
+    progress.start("compensate", sum(map(len, ways)))
+    for layers in ways:
+        _put(shrunk, untouched)
+        walk = partial(Walk, coupling, shrunk, plan, layers, seed)
+        images = _refit(walk, calibration, batch, progress)
+        after = _divergence(original, shrunk, selection, batch)
+        attempts.append(_Attempt(len(layers), images, after, _copied(shrunk)))
+    best = min(attempts, key=lambda one: one.divergence)
+    kept = best.divergence < before
+    _put(shrunk, best.tensors if kept else untouched)
     progress.finish()
     return shrunk, Compensation(
-        images=len(images),
-        refitted=len(readers) if kept else 0,
+        images=best.images,
+        refitted=best.layers if kept else 0,
         divergence_before=before,
-        divergence_after=after,
+        divergence_after=best.divergence,
         kept=kept,
     )
 
 
-def _affected(coupling: Coupling, plan: Plan) -> list[Consumer]:
-    """Layers that lost input channels, and all that come after the first of them: their inputs drift.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Attempt:
+    """What came of refitting some layers with some images."""
 
-    Refitting those too was worth 2.2 points on ResNet-20 and 0.4 on ResNet-56 at half the MACs
-    (docs/decisions/0002-plan-and-refit.md).
-    """
-    cut = {cut.group for cut in plan.cuts}
-    read = {
-        piece.tensor for group in coupling.groups if group.id in cut for piece in group.of_role("consumer")
-    }
-    position = {node: index for index, node in enumerate(coupling.program.graph.nodes)}
-    layers = consumers(coupling)
-    first = min((position[one.node] for one in layers if one.weight in read), default=len(position))
-    return [one for one in layers if position[one.node] >= first]
+    layers: int
+    images: int
+    divergence: float
+    tensors: dict[str, Tensor]
 
 
-def _kept_outputs(coupling: Coupling, plan: Plan, readers: Sequence[Consumer]) -> dict[Node, Tensor | None]:
-    """For each layer the output channels that stay; None when all do."""
-    narrowed = coupling.narrowed(plan.cuts)
-    kept: dict[Node, Tensor | None] = {}
-    for one in readers:
-        axes = narrowed.axes[one.node.name]
-        labels = axes[_channel_axis(one)]
-        assert isinstance(labels, np.ndarray)
-        stays = narrowed.kept[labels]
-        kept[one.node] = None if stays.all() else torch.from_numpy(np.flatnonzero(stays))
-    return kept
+def _ways(layers: Sequence[Layer]) -> list[list[Layer]]:
+    """Which layers to refit; recalibrated constants are only kept where they help."""
+    fitted = [layer for layer in layers if not layer.one.constant]
+    return [fitted] if len(fitted) == len(layers) else [fitted, list(layers)]
 
 
-def _channel_axis(one: Consumer) -> int:
-    return -1 if operator_name(one.node) == "aten.linear.default" else 1
-
-
-def _affordable(coupling: Coupling, images: int) -> int:
-    """As many images as fit in memory with both networks' values alive."""
-    per_image = 2.5 * count(coupling).peak_activation_bytes
-    return max(1, min(images, int(_MEMORY / per_image)))
-
-
-def _refit_all(
-    original: Program,
-    shrunk: Program,
-    readers: Sequence[Consumer],
-    kept: dict[Node, Tensor | None],
-    batches: list[Tensor],
-    seed: int,
-    progress: Progress,
-) -> None:
-    twins = {node.name: node for node in shrunk.graph.nodes}
-    position = {node: index for index, node in enumerate(original.graph.nodes)}
-    ordered = sorted(readers, key=lambda one: position[one.node])
-    pins = [node for one in ordered for node in (one.receiver, one.partner) if node is not None]
-    reference = Replay(original, batches, pins)
-    present = Replay(shrunk, batches, [twins[one.source.name] for one in ordered])
-    for number, one in enumerate(ordered):
-        present.run_to(twins[one.source.name])
-        reference.run_to(one.receiver)
-        layer = _layer(one, reference, present, twins, position, kept[one.node])
-        _refit(layer, shrunk, seed + number)
-        present.release(twins[one.source.name])
-        reference.release(one.receiver)
-        if one.partner is not None:
-            reference.release(one.partner)
+def _refit(walk: Callable[[list[Tensor]], Walk], calibration: Split, batch: int, progress: Progress) -> int:
+    """Refit layer after layer, with as many images as fit in memory; how many those were."""
+    images = calibration.take(_affordable(walk, calibration))
+    both = walk([torch.from_numpy(inputs) for inputs, _ in images.batches(batch)])
+    for number in range(len(both.layers)):
+        both.fit(number)
+        both.leave(number)
         progress.advance()
+    return len(images)
 
 
-def _layer(
-    one: Consumer,
-    reference: Replay,
-    present: Replay,
-    twins: dict[str, Node],
-    position: dict[Node, int],
-    kept: Tensor | None,
-) -> _Layer:
-    """What the layer reads now, what its receiver should answer, and what else is added there."""
-
-    def original(node: Node) -> list[Tensor]:
-        values = reference.value(node)
-        return values if kept is None else [value.index_select(_channel_axis(one), kept) for value in values]
-
-    sources, wanted = present.value(twins[one.source.name]), original(one.receiver)
-    if one.total is None or one.partner is None:
-        return _Layer(one, sources, wanted, None)
-    partner = twins[one.partner.name]
-    if position[one.partner] < position[one.node]:
-        present.run_to(partner)
-    # A branch that is computed later corrects its own share when its turn comes.
-    beside = present.value(partner) if present.has(partner) else original(one.partner)
-    return _Layer(one, sources, wanted, beside)
+def _require_images(calibration: Split, selection: Split) -> None:
+    for name, split in (("calibration", calibration), ("selection", selection)):
+        if not len(split):
+            raise DataError(
+                f"{split.samples.name}: no {name} images are left to refit the network with",
+                hint="bring more images, or ask for fewer test images",
+            )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layer:
-    """One layer to be refitted: values per batch of what it reads, what should come out, what is added."""
-
-    consumer: Consumer
-    sources: list[Tensor]
-    wanted: list[Tensor]
-    beside: list[Tensor] | None
-
-    def rows(self, seed: int) -> Iterator[tuple[Tensor, Tensor, Tensor | float]]:
-        """Input columns, wanted values and added values of the same sampled positions, batch by batch."""
-        node, random = self.consumer.node, torch.Generator().manual_seed(seed)
-        for index, source in enumerate(self.sources):
-            chosen = sample(positions(node, source), len(source), _ROWS, random)
-            beside = 0.0 if self.beside is None else outputs(node, self.beside[index], chosen)
-            yield patches(node, source, chosen), outputs(node, self.wanted[index], chosen), beside
+def _affordable(walk: Callable[[list[Tensor]], Walk], calibration: Split) -> int:
+    """As many images as fit in memory, by what one of them takes."""
+    trial = walk([torch.from_numpy(next(calibration.batches(1))[0])])
+    held = 1
+    for number in range(len(trial.layers)):
+        trial.samples(number)
+        held = max(held, trial.held_bytes())
+        trial.leave(number)
+    return int(np.clip(_MEMORY / held, 1, len(calibration)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Fit:
-    """Weights (columns, out) and intercept (out,) that stand for a layer and its batch norm."""
-
-    columns: Tensor
-    intercept: Tensor
-
-
-def _refit(layer: _Layer, shrunk: Program, seed: int) -> None:
-    one, tensors = layer.consumer, shrunk.tensors()
-    weight = tensors[one.weight].detach()
-    scale = output_scale(one, tensors)
-    present = weight.double().flatten(1).T * scale
-    inputs = Gram()
-    for rows, _, _ in layer.rows(seed):
-        inputs.add(rows)
-    factor = torch.linalg.cholesky(ridged(inputs.covariance(centred=one.has_intercept), RIDGE))
-    fit = _solved(layer, inputs, factor, present, None, seed)
-    if one.linear_range != (-math.inf, math.inf):
-        for _ in range(_RECTIFIED):
-            fit = _solved(layer, inputs, factor, present, fit, seed)
-    alive = scale.abs() > _DEAD * scale.abs().max()
-    columns = torch.where(alive, fit.columns / torch.where(alive, scale, 1.0), weight.double().flatten(1).T)
-    with torch.no_grad():
-        tensors[one.weight].copy_(columns.T.reshape(weight.shape))
-        target = fit.intercept + inputs.mean @ fit.columns
-        _set_intercept(one, tensors, inputs, target, columns, scale, alive)
-
-
-def _solved(
-    layer: _Layer, inputs: Gram, factor: Tensor, present: Tensor, last: _Fit | None, seed: int
-) -> _Fit:
-    """Least squares towards the wanted values, ridge towards the weights as they are.
-
-    What the images do not determine stays. With a `last` fit, values outside the linear range of what
-    reads them are only asked to stay there: for squared errors behind the activation this is a
-    majorisation, so that the error falls with every repetition.
-    """
-    one = layer.consumer
-    centre = inputs.mean.float() if one.has_intercept else torch.zeros(len(present))
-    before = present.float()
-    cross = torch.zeros_like(present)
-    total = torch.zeros(present.shape[1], dtype=torch.float64)
-    for rows, wanted, beside in layer.rows(seed):
-        if last is not None:
-            answer = rows @ last.columns.float() + last.intercept.float() + beside
-            wanted = _within(one.linear_range, wanted, answer)
-        target = wanted - beside
-        cross += ((rows - centre).T @ (target - rows @ before)).double()
-        total += target.sum(0).double()
-    columns = present + torch.cholesky_solve(cross / inputs.count, factor)
-    intercept = total / inputs.count - inputs.mean @ columns
-    return _Fit(columns, intercept if one.has_intercept else torch.zeros_like(total))
-
-
-def _within(linear: tuple[float, float], wanted: Tensor, answer: Tensor) -> Tensor:
-    """Wanted values, relaxed to the present answer where both lie on the same flat side."""
-    low, high = linear
-    wanted = torch.where(wanted <= low, answer.clamp_max(low), wanted)
-    return torch.where(wanted >= high, answer.clamp_min(high), wanted)
-
-
-def _set_intercept(
-    one: Consumer,
-    tensors: dict[str, Tensor],
-    inputs: Gram,
-    target: Tensor,
-    columns: Tensor,
-    scale: Tensor,
-    alive: Tensor,
-) -> None:
-    """Put the mean of the target where the layer keeps constants, batch statistics brought up to date."""
-    mean_output = inputs.mean @ columns
-    names = norm_tensors(one.norm) if one.norm is not None else None
-    if one.norm is not None and names is not None:
-        gain, shift, mean, variance = names
-        if gain is None or shift is None:
-            # A norm without weights: only its mean can hold the constant.
-            tensors[mean].copy_(mean_output - target / scale)
-            return
-        spread = torch.einsum("io,ij,jo->o", columns, inputs.covariance(centred=True), columns)
-        deviation = (spread.clamp_min(0) + norm_epsilon(one.norm)).sqrt()
-        for name, value in (
-            (gain, scale * deviation),
-            (shift, target),
-            (mean, mean_output),
-            (variance, spread.clamp_min(0)),
-        ):
-            tensors[name].copy_(torch.where(alive, value, tensors[name].double()))
-    elif one.bias is not None:
-        tensors[one.bias].copy_(target - mean_output)
-
-
-def _divergence(original: Program, shrunk: Program, split: Split) -> float:
+def _divergence(original: Program, shrunk: Program, split: Split, batch: int) -> float:
     """Squared output difference over the original's squared outputs about their mean."""
     difference = spread = 0.0
-    batches = [inputs for inputs, _ in split.batches(_BATCH)]
+    batches = [inputs for inputs, _ in split.batches(batch)]
     for expected, present in zip(answers(original, batches), answers(shrunk, batches), strict=True):
         difference += float(np.square(present - expected).sum())
         spread += float(np.square(expected - expected.mean(0)).sum())
     return difference / (spread or 1.0)
 
 
-def _restore(program: Program, saved: dict[str, Tensor]) -> None:
+def _copied(program: Program) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in program.tensors().items()}
+
+
+def _put(program: Program, values: Mapping[str, Tensor]) -> None:
+    tensors = program.tensors()
     with torch.no_grad():
-        for name, tensor in program.tensors().items():
-            tensor.copy_(saved[name])
+        for name, value in values.items():
+            tensors[name].copy_(value)

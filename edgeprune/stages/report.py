@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,9 +27,12 @@ from edgeprune.core.report import (
     Proof,
     Quality,
     Report,
+    Thinned,
 )
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Splits
+from edgeprune.core.search import Search
+from edgeprune.core.size import SizeClaim
 from edgeprune.core.target import Target
 
 _PACKAGES = (
@@ -62,18 +65,24 @@ class Findings:
     judgement: Judgement
     latencies: Latencies
     seconds: dict[str, float]
+    search: Search | None = None
+    size: SizeClaim | None = None
+    thinned: Thinned | None = None
+    deflated: Mapping[str, int] = field(default_factory=dict)
+    """Bytes after packing by path, where connections went."""
 
 
 def report(found: Findings) -> Report:
     """The report document."""
     at_hand = found.target.at_hand()
     latencies = dict(zip([*found.artifacts, *found.baselines], found.latencies.latencies, strict=True))
-    delivered = tuple(
-        _deliver(artifact, found.judgement, latencies[artifact], found.target, at_hand)
-        for artifact in found.artifacts
-    )
+    delivered = tuple(_deliver(artifact, found, latencies[artifact], at_hand) for artifact in found.artifacts)
     baselines = tuple(
-        Baseline(**one.model_dump(), **_latencies(latencies[one], found.target, at_hand))
+        Baseline(
+            **one.model_dump(),
+            **_latencies(latencies[one], found.target, at_hand),
+            deflated=found.deflated.get(one.path),
+        )
         for one in found.baselines
     )
     return Report(
@@ -90,13 +99,18 @@ def report(found: Findings) -> Report:
         images=_counts(found.splits),
         criterion=found.criterion,
         budget=found.plan.budget,
+        rounds=found.request.rounds,
         cost=Costs(before=found.plan.before, after=found.plan.after),
         groups=len(found.groups),
         locked={group.id: str(group.locked) for group in found.groups if group.locked},
         proof=found.proof,
         compensation=found.compensation,
         finetuning=found.finetuning,
+        thinned=found.thinned,
         quality=found.judgement.quality,
+        search=found.search,
+        claim=found.judgement.claim,
+        size=found.size,
         artifacts=delivered,
         baseline=baselines,
         warnings=tuple(_warnings(found, delivered, baselines)),
@@ -104,10 +118,8 @@ def report(found: Findings) -> Report:
     )
 
 
-def _deliver(
-    artifact: Artifact, judgement: Judgement, latency: Latency, target: Target, at_hand: bool
-) -> DeliveredArtifact:
-    verdict = next(one for one in judgement.verdicts if one.path == artifact.path)
+def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: bool) -> DeliveredArtifact:
+    verdict = next(one for one in found.judgement.verdicts if one.path == artifact.path)
     return DeliveredArtifact(
         **artifact.model_dump(),
         quality=verdict.quality,
@@ -116,7 +128,8 @@ def _deliver(
         deviation=verdict.deviation,
         passed=verdict.passed,
         why=verdict.why,
-        **_latencies(latency, target, at_hand),
+        **_latencies(latency, found.target, at_hand),
+        deflated=found.deflated.get(artifact.path),
     )
 
 
@@ -141,7 +154,10 @@ def _warnings(
 ) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
+    if not found.plan.cuts and found.thinned is None:
+        lines.append("nothing was cut: the network meets the budget as it is")
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
+    lines += _thinning_warnings(found.thinned) if found.thinned is not None else []
     compensation = found.compensation
     if compensation is not None and not compensation.kept and compensation.divergence_before > 0:
         lines.append("the refit did not help on the selection images and was not kept")
@@ -153,6 +169,7 @@ def _warnings(
         for one in found.judgement.quality.classes
         if one.drop.points > 0 and one.p_value < _SIGNIFICANT
     ]
+    lines += _claims(found, delivered)
     if found.finetuning is not None and found.finetuning.kept == "start":
         lines.append("training did not help on the selection images and was not kept")
     originals = {one.format: one for one in baselines}
@@ -165,6 +182,33 @@ def _warnings(
         if base is not None and one is not base:
             lines += _against_float(one, base, found.judgement.quality.shrunk)
     return lines
+
+
+def _claims(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str]:
+    """What is not certain of the bound on the drop: for the network, and for each file by itself."""
+    claim = found.judgement.claim
+    if claim is None:
+        return []
+    lines = []
+    if claim.verdict == "undecided":
+        lines.append(
+            f"{claim.words()}: the test images show neither that it is nor that it is not "
+            f"({100 * claim.certainty:.1f} %)"
+        )
+    for one in delivered:
+        if one.drop is not None and claim.model_copy(update={"drop": one.drop}).verdict == "no":
+            lines.append(
+                f"{one.path} loses {one.drop.points:.2f} points, more than the {claim.at_most:g} allowed"
+            )
+    return lines
+
+
+def _thinning_warnings(thinned: Thinned) -> Iterator[str]:
+    if thinned.note:
+        yield thinned.note
+    if thinned.whole:
+        (name, why), more = next(iter(thinned.whole.items())), len(thinned.whole) - 1
+        yield f"{name} was left whole: {why}" + (f" (and {more} more)" if more else "")
 
 
 def _against_float(one: DeliveredArtifact, base: DeliveredArtifact, shrunk: Quality | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options,
 from edgeprune.graph.choice import harms_of
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
+from edgeprune.graph.measured_harm import MeasuredHarm, affordable_images, branch_harm, measured_harms
+from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.processes import ALONE, Processes
 
 _BATCH = 100
@@ -67,8 +70,8 @@ def screen(
     progress = progress or Silent()
     _require_data(criterion, calibration, name)
     needs = criterion.needs.union(also)
-    batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
-    groups = _measurable(coupling)
+    batches = 0 if calibration is None else -(-len(calibration) // images_per_batch(coupling))
+    groups = _measurable(coupling, calibration)
     labels = [one.labels for one in (calibration, selection) if one is not None and one.labels is not None]
     classes = max([classes, *(int(one.max()) + 1 for one in labels)]) if labels else 0
     progress.start("screen", batches + len(groups))
@@ -82,7 +85,10 @@ def screen(
         found[group.id] = _screen_group(group, criterion, evidence, name)
         progress.advance(team.count)
     everything = {key: one for part in team.gathered(found) for key, one in part.items()}
+    everything = {group.id: everything[group.id] for group in groups}
     progress.finish()
+    if calibration is not None and "gram" in needs:
+        everything = _with_measured_harm(everything, evidence, calibration, team, progress)
     return Screening(
         criterion=name,
         options=_options(criterion),
@@ -90,7 +96,7 @@ def screen(
         images=0 if calibration is None else len(calibration),
         classes=classes,
         labels=class_names,
-        groups={group.id: everything[group.id] for group in groups},
+        groups=everything,
     )
 
 
@@ -113,10 +119,10 @@ def _gather(evidence: GroupEvidence, images: Split | None, team: Processes, prog
     """Every process looks at its share of the batches, then all hold what all have seen."""
     if images is None:
         return
-    indices = np.arange(len(images))
-    batches = [*enumerate(np.split(indices, indices[_BATCH::_BATCH]))]
+    indices, size = np.arange(len(images)), images_per_batch(evidence.coupling)
+    batches = [*enumerate(np.split(indices, indices[size::size]))]
     for place, batch in batches[team.rank :: team.count]:
-        inputs, labels = next(images.at(batch).batches(_BATCH))
+        inputs, labels = next(images.at(batch).batches(size))
         evidence.add(torch.from_numpy(inputs), labels, place)
         progress.advance(team.count)
     if team.count > 1:
@@ -155,17 +161,48 @@ def _options(criterion: Criterion) -> Options:
     }
 
 
-def _measurable(coupling: Coupling) -> list[Group]:
-    """Groups whose harm can be told: a layer reads them, or nothing but their own weights is asked for.
+def _measurable(coupling: Coupling, calibration: Split | None) -> list[Group]:
+    """Groups whose units can be ranked by themselves; branches are only told by what the network answers.
 
-    Dimensions of query and key are read by each other only; whole branches are compared by what the
-    network answers, which is not done here.
+    Dimensions of query and key are read by each other only: without images nothing tells their harm.
     """
     return [
         group
         for group in coupling.free("channels", "groups", "heads", "width")
-        if group.kind == "channels" or group.of_role("consumer")
+        if calibration is not None or group.kind == "channels" or group.of_role("consumer")
     ]
+
+
+def _with_measured_harm(
+    found: dict[str, GroupScreening],
+    evidence: GroupEvidence,
+    calibration: Split,
+    team: Processes,
+    progress: Progress,
+) -> dict[str, GroupScreening]:
+    """Harm curves on one scale, that of the outputs, and residual branches beside the other groups."""
+    branches = evidence.coupling.free("blocks")
+    images = calibration.take(affordable_images(evidence.coupling, [*evidence.groups, *branches]))
+    inputs = torch.from_numpy(np.concatenate([inputs for inputs, _ in images.batches(_BATCH)]))
+    progress.start("sensitivity", 4 * len(found) + sum(group.units + 4 for group in branches))
+    ranked = {name: (one.order, np.asarray(one.harm)) for name, one in found.items()}
+    harms = measured_harms(evidence, ranked, inputs, team, progress.advance)
+    measured = {name: one.model_copy(update=_harm_fields(harms[name])) for name, one in found.items()}
+    for group in branches:
+        ranking = branch_harm(evidence, group, inputs, team, progress.advance)
+        if ranking is not None:
+            order, harm = ranking
+            scores = np.empty(group.units)
+            scores[order] = harm.curve
+            measured[group.id] = GroupScreening(
+                scores=rounded(scores), order=tuple(order), magnitude=(), **_harm_fields(harm)
+            )
+    progress.finish()
+    return measured
+
+
+def _harm_fields(harm: MeasuredHarm) -> dict[str, Any]:
+    return {"harm": rounded(harm.curve), "measured": harm.points}
 
 
 def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, name: str) -> GroupScreening:

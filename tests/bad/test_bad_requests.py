@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,42 @@ from bad.conftest import Compress, nothing_was_made
 REFUSED = {
     "--speedup 1": ("--speedup 1 asks for nothing", "give a number above 1"),
     "--speedup 0.5": ("--speedup 0.5 asks for nothing", "give a number above 1"),
+    "--speedup nan": ("--speedup nan asks for nothing", "give a number above 1"),
+    "--speedup inf": ("--speedup inf asks for nothing", "give a number above 1"),
+    "--size -5": ("--size '-5' is not a count", "write it like 60M, 1500k or 1234"),
+    "--size 0": ("--size '0' is not a count", "write it like 60M, 1500k or 1234"),
+    "--size 9k:int9": (
+        "--size: unknown precision 'int9'",
+        "did you mean 'int8'? known: fp16, fp32, int8",
+    ),
+    "--max-drop nan": ("--max-drop nan bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--max-drop -1": ("--max-drop -1 bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--max-drop 100": ("--max-drop 100 bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--max-drop 1 --confidence 95": (
+        "--confidence 95 is not between 0.5 and 1",
+        "write 95 % like this: 0.95",
+    ),
+    "--max-drop 1 --confidence nan": (
+        "--confidence nan is not between 0.5 and 1",
+        "write 95 % like this: 0.95",
+    ),
+    "--confidence 0.9": ("--confidence without --max-drop", "say how much may be lost: --max-drop 1"),
+    "--max-drop 1 --input 1x6x6": (
+        "--max-drop needs images to judge by",
+        "give --data; without labels the answers are compared with the original's",
+    ),
+    "--max-drop 1 --rounds 2 --data npz:d.npz": (
+        "--max-drop searches by single cuts, --rounds makes several",
+        "search first, then give the budget it found with --rounds",
+    ),
+    "--max-drop 1 --data npz:d.npz": (
+        "7 selection images cannot show a drop within 1 point at 95 %, even if not one answer changes",
+        "it takes 268, and more where answers change: --selection-images 536, or a looser --max-drop",
+    ),
+    "--rounds 2 --input 1x6x6": (
+        "--rounds needs images: without them nothing is refitted or screened anew in between",
+        "give --data, or leave --rounds out",
+    ),
     "--macs 60Q": ("--macs '60Q' is not a count", "write it like 60M, 1500k or 1234"),
     "--macs 0": ("--macs '0' is not a count", "write it like 60M, 1500k or 1234"),
     "--params some": ("--params 'some' is not a count", "write it like 60M, 1500k or 1234"),
@@ -61,6 +99,50 @@ REFUSED = {
     "--learning-rate 0.1": ("--learning-rate without --epochs", "say how long to train: --epochs 10"),
     "--learning-rate nan": ("--learning-rate nan teaches nothing", "give a number above 0"),
     "--learning-rate -1": ("--learning-rate -1 teaches nothing", "give a number above 0"),
+    "--granularity connection": (
+        "nothing says how many connections stay",
+        "give one of them: --sparsity 70x or --pattern 2:4",
+    ),
+    "--granularity conection --sparsity 3x": (
+        "unknown --granularity 'conection'",
+        "did you mean 'connection'? known: channel, connection",
+    ),
+    "--granularity connection --sparsity 0.9": (
+        "--sparsity 0.9 has no x",
+        "it counts times fewer weights: write 10x for 90 % zeros",
+    ),
+    "--granularity connection --pattern 4:2": (
+        "--pattern '4:2' is no pattern",
+        "write 2:4: of every four inputs two stay connected",
+    ),
+    "--sparsity 3x": (
+        "--sparsity is for single connections, and channels are cut",
+        "add --granularity connection, or say how small with --speedup, --macs or --params",
+    ),
+    "--granularity connection --sparsity 3x --macs 1k": (
+        "the budget <= 1000 MACs needs whole channels to go: zeros are computed like other numbers",
+        "say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+    ),
+    "--granularity connection --sparsity 3x --criterion refit --data npz:d.npz": (
+        "criterion 'refit' ranks whole units, not connections",
+        "choose one of: f, l1, l2, lamp, random, screening, taylor, wanda, welch",
+    ),
+    "--granularity connection --sparsity 3x --criterion wanda --input 1x6x6": (
+        "criterion 'wanda' needs images",
+        "give --data, or choose one that needs none: l2, lamp, random",
+    ),
+    "--granularity connection --sparsity 2000x --input 1x6x6": (
+        ">= 2000x fewer weights leaves 1 of 2496 for 3 layers",
+        "with one for each layer it is 832x",
+    ),
+    "--granularity connection --pattern 2:5 --input 1x6x6": (
+        "pattern 2:5 fits no layer: 0.weight has 1 inputs, no multiple of 5 (and 2 more)",
+        "choose a pattern that divides the layers' inputs, or --sparsity",
+    ),
+    "--granularity connection --sparsity 3x --rounds 2 --epochs 1 --data npz:d.npz": (
+        "--rounds 2 with --epochs 1: every round trains for an epoch at least",
+        "give --epochs 8, or fewer rounds",
+    ),
     "--allow-inexact layernorm": (
         "'layernorm' is no inexact operator that can be allowed",
         "did you mean 'layer_norm'?",
@@ -118,6 +200,51 @@ def test_a_budget_that_cannot_be_reached_says_what_can(
     assert nothing_was_made(desk / "runs")
 
 
+def test_a_number_of_rounds_that_is_none(compress: Compress) -> None:
+    for rounds in ("0", "-1"):
+        answer = compress("--data", "npz:d.npz", "--rounds", rounds)
+        assert answer.code == 2
+        assert answer.refusal[0] == "--rounds: input should be greater than or equal to 1"
+
+
+def test_a_precision_that_the_target_has_none_of(compress: Compress, desk: Path) -> None:
+    (desk / "board.toml").write_text(
+        'kind = "target/1"\nname = "board"\nsummary = ""\nprecisions = ["fp32", "int8"]\nthreads = 1\n'
+        'host = { machine = "z80" }\nruntimes = { onnx = "onnxruntime" }\n'
+        'channels = { multiple = 8, source = "none" }\n'
+    )
+    answer = compress("--size", "9k:fp16", target="board.toml")
+    assert answer.refusal == (
+        "--size bounds a fp16 file, which target 'board' has none of",
+        "did you mean 'fp32'? known: fp32, int8",
+    )
+
+
 def test_a_corrected_request_does_not_trip_over_the_first_attempt(compress: Compress, desk: Path) -> None:
     assert compress("--input", "1x6x6", "--speedup", "1000").code == 2
     assert compress("--input", "1x6x6", "--speedup", "1.5", "--format", "onnx").code == 0
+
+
+def test_a_bound_that_the_test_images_refute_gives_exit_code_1(compress: Compress, desk: Path) -> None:
+    bound = ("--data", "npz:d.npz", "--max-drop", "50", "--confidence", "0.6", "--format", "onnx")
+    assert compress(*bound, "--out", "run").code == 0
+    refute(desk / "run" / ".edgeprune")
+    answer = compress(*bound, "--out", "run")
+    assert (answer.code, answer.refusal) == (
+        1,
+        (
+            "the drop within 50 points at 60 % is refuted by the test images: 90.00 points [37.27, 98.21]",
+            "the run folder keeps the files; report.json has the details",
+        ),
+    )
+
+
+def refute(hidden: Path) -> None:
+    """Let the journal say that nearly all test images were lost, as if verify had found so."""
+    judgement = json.loads((hidden / "judgement.json").read_text())
+    judgement["claim"]["drop"] = {"both_right": 1, "lost": 9, "gained": 0, "both_wrong": 0}
+    (hidden / "judgement.json").write_text(json.dumps(judgement))
+    journal = json.loads((hidden / "journal.json").read_text())
+    digest = sha256((hidden / "judgement.json").read_bytes()).hexdigest()
+    journal["stages"]["verify"]["files"] = {".edgeprune/judgement.json": digest}
+    (hidden / "journal.json").write_text(json.dumps(journal))

@@ -129,7 +129,7 @@ def test_people_see_costs_the_proof_accuracies_and_a_row_per_file(
     assert (answer.code, answer.err) == (0, "")
     assert lines[1].startswith("digits for x86-64: 3.83 M -> ")
     assert f"({cost['before']['macs'] / cost['after']['macs']:.2f}x fewer)" in lines[1]
-    assert re.match(r"proof: equals the original with the cut channels silenced to \d+e-1\d ", lines[2])
+    assert re.match(r"proof: equals the original with the cut channels silenced to \d+e[-+]\d\d ", lines[2])
     assert f"original {quality['original']['top1']:.2f} % [" in lines[3]
     drop, worst = quality["drop"], quality["worst"]
     assert lines[4].startswith(f"drop: {drop['points']:.2f} points [")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from core.documents import a_report
+from core.documents import THINNED, a_report, delivered, measured
 
 from edgeprune.cli import render
 from edgeprune.core.report import Report
@@ -39,3 +39,37 @@ def test_groups_that_were_cut_inexactly_are_counted_by_operator(capfd: pytest.Ca
 
 def test_an_exact_run_says_nothing_of_it(capfd: pytest.CaptureFixture[str]) -> None:
     assert not [line for line in printed(with_inexact(), capfd) if line.startswith("exactness")]
+
+
+def test_bounds_are_answered_with_the_trials_that_led_there(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = printed(a_report(), capfd)
+    place = next(number for number, line in enumerate(lines) if line.startswith("searched: "))
+    assert lines[place : place + 4] == [
+        "searched: the smallest cut within 1 point at 90 % on 200 selection images",
+        "     10 k MACs   1.00 [-2.16, 4.43]  does not hold (50.0 %), 2.5 s",
+        "drop within 1 point at 90 % on the test images: undecided (50.0 %)",
+        "size: model.onnx has 2.0 kB of 9.0 kB, foretold 2.2 kB at most",
+    ]
+
+
+def test_a_run_that_took_connections_away_says_what_is_left_and_what_zeros_are_worth(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    packed = delivered(here=measured()).model_copy(update={"deflated": 1234})
+    lines = printed(a_report(packed, thinned=THINNED), capfd)
+    place = next(number for number, line in enumerate(lines) if line.startswith("connections: "))
+    assert lines[place : place + 3] == [
+        "connections: 116 -> 58 (2x fewer), 64 parameters are not zero; 1 unit that nothing read was removed",
+        "left in: body.weight 54, head.weight 4",
+        "zeros make files smaller once they are packed, not faster: the kernels of onnxruntime and LiteRT "
+        "multiply them like any other number",
+    ]
+    assert not [line for line in lines if line.startswith("proof: ")]
+    (head,) = [line for line in lines if "agrees %" in line]
+    (row,) = [line for line in lines if line.startswith(" model.onnx")]
+    assert head.split()[:3] == ["file", "size", "packed"]
+    assert row.split()[1:5] == ["4.3", "kB", "1.2", "kB"]
+
+
+def test_a_run_that_cut_channels_has_no_column_of_packed_sizes(capfd: pytest.CaptureFixture[str]) -> None:
+    assert not [line for line in printed(a_report(), capfd) if "packed" in line]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgeprune.graph.eliminate import Reader, eliminate
+from edgeprune.graph.eliminate import Reader, eliminate, harm_without
 from edgeprune.graph.gram import Gram, ridged, sample
 
 UNITS, WIDTH, OUT, RIDGE = 6, 3, 4, 1e-2
@@ -27,8 +28,8 @@ def problem(seed: int, units: int = UNITS, width: int = WIDTH) -> tuple[Tensor, 
 
 def reader(rows: Tensor, weight: Tensor, columns: Tensor) -> Reader:
     gram = Gram()
-    gram.add(rows)
-    return Reader(torch.linalg.inv(ridged(gram.covariance(centred=False), RIDGE)), weight, columns)
+    gram.add(rows[None])
+    return Reader(torch.linalg.inv(ridged(gram.covariance(centred=False), RIDGE)), weight[None], columns)
 
 
 def refit_error(rows: Tensor, weight: Tensor, gone: Tensor) -> float:
@@ -78,6 +79,17 @@ def test_readers_add_up() -> None:
     np.testing.assert_allclose(both, single[0] + single[1], rtol=1e-10)
 
 
+def test_a_unit_of_a_grouped_reader_goes_from_every_block() -> None:
+    """A grouped reader is several readers that give up the same places."""
+    (one, columns), (other, _) = ((reader(*problem(seed)), problem(10)[2]) for seed in (10, 11))
+    grouped = Reader(torch.cat([one.inverse, other.inverse]), torch.cat([one.weight, other.weight]), columns)
+    apart = [dataclasses.replace(part, columns=columns) for part in (one, other)]
+
+    assert eliminate([grouped], UNITS)[0] == eliminate(apart, UNITS)[0]
+    np.testing.assert_allclose(eliminate([grouped], UNITS)[1], eliminate(apart, UNITS)[1], rtol=1e-10)
+    assert harm_without([grouped], [1, 4]) == pytest.approx(harm_without(apart, [1, 4]))
+
+
 def test_every_unit_is_named_once_and_harm_never_falls() -> None:
     removed, harm = eliminate([reader(*problem(6))], UNITS)
 
@@ -111,12 +123,12 @@ def test_moments_add_up_over_batches() -> None:
     rows = problem(9)[0].float() + 3
     gram = Gram()
     for batch in rows.split(37):
-        gram.add(batch)
+        gram.add(batch[None])
 
     assert gram.count == 200
-    torch.testing.assert_close(gram.mean, rows.double().mean(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gram.mean[0], rows.double().mean(0), rtol=1e-5, atol=1e-5)
     expected = torch.cov(rows.double().T, correction=0)
-    torch.testing.assert_close(gram.covariance(centred=True), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(gram.covariance(centred=True)[0], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_positions_are_sampled_without_repetition_and_only_when_there_are_too_many() -> None:

@@ -226,6 +226,6 @@ def test_harms_of_sets_are_those_of_the_curve() -> None:
 
 
 def test_there_are_no_harms_where_nothing_reads_linearly() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3))
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3, dilation=2))
     evidence = gathered("gram", coupling=couple(capture(net.eval(), IMAGE)))
     assert evidence.harms(the_group(evidence, "0"), [[0], [1]]) is None

@@ -8,10 +8,12 @@ from tiny import coupled, halved
 from torch import Tensor, nn
 from zoo import SITUATIONS, conv_bn, pooled
 
-from edgeprune.core.plan import Cut
+from edgeprune.core.errors import GateError
+from edgeprune.core.plan import Cut, composed
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import couple
-from edgeprune.graph.narrowing import dropped, narrowings
+from edgeprune.graph.narrowing import carry_over, dropped, narrowings
+from edgeprune.graph.surgery import shrink
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
@@ -71,3 +73,41 @@ def test_what_no_state_dict_holds_is_told_apart() -> None:
         "plain": False,
     }
     assert found["head.weight"].kept == {1: (0, 2)}
+
+
+def two_cuts() -> tuple[tuple[Cut, ...], tuple[Cut, ...]]:
+    first = (Cut(group="stem.0", units=16, kept=tuple(range(0, 16, 2))),)
+    second = (
+        Cut(group="stem.0", units=8, kept=(1, 2, 5)),
+        Cut(group="body.0", units=12, kept=(0, 7, 11)),
+    )
+    return first, composed(first, second)
+
+
+def test_the_values_of_a_wider_network_are_carried_over_to_their_places() -> None:
+    coupling = coupled("residual_add")
+    first, both = two_cuts()
+    wider, narrower, expected = shrink(coupling, first), shrink(coupling, both), shrink(coupling, both)
+    with torch.no_grad():
+        for tensor in wider.tensors().values():
+            if tensor.is_floating_point():
+                tensor += 1
+    carry_over(wider, narrower, narrowings(coupling, first), narrowings(coupling, both))
+    for name, tensor in narrower.tensors().items():
+        if tensor.is_floating_point():
+            assert torch.equal(tensor, expected.tensors()[name] + 1)
+
+
+def test_what_the_wider_network_does_not_have_is_not_made_up() -> None:
+    coupling = coupled("residual_add")
+    first, both = two_cuts()
+    with pytest.raises(GateError) as caught:
+        carry_over(
+            shrink(coupling, both),
+            shrink(coupling, first),
+            narrowings(coupling, both),
+            narrowings(coupling, first),
+        )
+    assert caught.value.message.endswith(
+        "was cut in one round and cannot stay so beside what the next one cuts"
+    )

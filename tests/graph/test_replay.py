@@ -107,3 +107,32 @@ def test_replay_leaves_no_gradients() -> None:
     replay.run_to(nodes[-1])
 
     assert not replay.value(nodes[-1])[0].requires_grad
+
+
+def test_between_two_stops_only_what_is_read_later_is_held() -> None:
+    program = program_of("residual_add")
+    nodes = computed(program)
+    batches = [program.example(2, seed=seed) for seed in range(5)]
+    most: list[int] = []
+    replay = Replay(program, batches, watch=lambda batch, node, value: most.append(replay.held_bytes()))
+    replay.run_to(nodes[-1])
+
+    # Five batches' outputs, and at any time the intermediate values of one batch.
+    output = sum(value.nbytes for value in replay.value(nodes[-1]))
+    assert replay.held_bytes() == output
+    one_batch = Replay(program, batches[:1], pinned=nodes)
+    one_batch.run_to(nodes[-1])
+    assert max(most) <= one_batch.held_bytes() + output
+
+
+def test_a_watcher_sees_every_value_of_every_batch() -> None:
+    program = program_of("residual_add")
+    nodes = computed(program)
+    seen: list[tuple[int, Node]] = []
+    batches = [program.example(1, seed=seed) for seed in range(3)]
+    replay = Replay(program, batches, watch=lambda batch, node, value: seen.append((batch, node)))
+    replay.run_to(nodes[1])
+
+    assert {(batch, node) for batch, node in seen if node in nodes} == {
+        (batch, node) for batch in range(3) for node in nodes[:2]
+    }

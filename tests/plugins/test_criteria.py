@@ -9,7 +9,14 @@ import pytest
 
 from edgeprune.core.group import Group, Role
 from edgeprune.core.registry import build, names
-from edgeprune.testing import FakeEvidence, Floats, a_group, check_criterion
+from edgeprune.testing import (
+    FakeConnectionEvidence,
+    FakeEvidence,
+    Floats,
+    a_group,
+    check_connection_criterion,
+    check_criterion,
+)
 
 
 class Told(FakeEvidence):
@@ -180,3 +187,56 @@ def test_the_contract_finds_a_criterion_that_looks_at_what_it_does_not_ask_for()
 
     with pytest.raises(AssertionError, match="its `needs` do not name"):
         check_criterion(Peeking())
+
+
+CONNECTIONS = "f l1 l2 lamp random screening taylor wanda welch".split()
+
+
+def of_connections(name: str, evidence: FakeConnectionEvidence | None = None, **options: object) -> Floats:
+    """Scores of a weight of 2 outputs and 3 inputs with values 1 to 6."""
+    criterion = build("criteria", name, options)
+    return criterion.score_connections("weight", evidence or FakeConnectionEvidence((2, 3)))
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_criterion_of_connections_keeps_the_contract(name: str) -> None:
+    check_connection_criterion(build("criteria", name))
+
+
+def test_these_criteria_rank_connections_and_no_others() -> None:
+    able = [name for name in names("criteria") if hasattr(build("criteria", name), "score_connections")]
+    assert able == CONNECTIONS
+
+
+def test_of_one_connection_every_norm_is_its_magnitude() -> None:
+    for name in ("l1", "l2"):
+        assert of_connections(name).tolist() == [[1, 2, 3], [4, 5, 6]]
+
+
+def test_wanda_multiplies_each_weight_with_what_it_reads() -> None:
+    assert of_connections("wanda").tolist() == [[1, 4, 9], [4, 10, 18]]
+
+
+def test_f_and_welch_tell_inputs_apart_but_not_the_connections_of_one() -> None:
+    assert of_connections("f").tolist() == [[0, 2, 4]] * 2
+    assert of_connections("welch").tolist() == [[0, 3, 6]] * 2
+
+
+def test_screening_of_connections_weighs_both_parts_within_the_weight() -> None:
+    assert of_connections("screening", alpha=1).tolist() == [[0, 0.5, 1]] * 2
+    assert of_connections("screening", alpha=0) == pytest.approx(np.arange(6).reshape(2, 3) / 5)
+    mixed = of_connections("screening", alpha=0.5)
+    assert mixed == pytest.approx(0.5 * np.array([[0, 0.5, 1]] * 2) + np.arange(6).reshape(2, 3) / 10)
+
+
+def test_lamp_is_the_share_among_the_connections_that_are_not_smaller() -> None:
+    squares = np.square(np.arange(1.0, 7.0))
+    shares = [square / squares[place:].sum() for place, square in enumerate(squares)]
+    assert of_connections("lamp") == pytest.approx(np.reshape(shares, (2, 3)))
+
+
+def test_without_labels_and_images_connections_are_ranked_by_magnitude() -> None:
+    bare = FakeConnectionEvidence((2, 3), frozenset())
+    for name in ("f", "welch", "wanda", "l2"):
+        assert of_connections(name, bare).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert of_connections("screening", bare, alpha=1) == pytest.approx(np.arange(6).reshape(2, 3) / 5)

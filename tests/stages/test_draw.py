@@ -12,7 +12,7 @@ from tiny import tiny_coupling
 
 from edgeprune.core.errors import DataError
 from edgeprune.core.recipe import Preprocess
-from edgeprune.core.request import Images, Request
+from edgeprune.core.request import Budget, Images, Request
 from edgeprune.stages.draw import draw, image_size
 
 
@@ -36,7 +36,7 @@ def asking(folder: Path, **changes: Any) -> Request:
         "images": Images(),
         **changes,
     }
-    return REQUEST.model_copy(update=fields)
+    return REQUEST.model_copy(update={"budget": Budget(speedup=2), **fields})
 
 
 def test_without_data_there_are_no_splits(tmp_path: Path) -> None:
@@ -57,6 +57,13 @@ def test_a_test_set_is_used_as_such_and_counts_are_those_asked_for(tmp_path: Pat
     assert splits is not None
     assert (len(splits.calibration), len(splits.selection), len(splits.test)) == (30, 15, 20)
     assert splits.test.samples is not splits.calibration.samples
+
+
+def test_a_bound_on_the_drop_is_judged_by_more_images(tmp_path: Path) -> None:
+    saved(tmp_path)
+    splits = draw(asking(tmp_path, budget=Budget(max_drop=5)), tiny_coupling().program)
+    assert splits is not None
+    assert (len(splits.calibration), len(splits.selection), len(splits.test)) == (60, 25, 15)
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -214,7 +214,7 @@ def test_where_nothing_is_open_nothing_is_chosen(criterion: str) -> None:
 
 
 def test_where_no_layer_reads_linearly_the_weight_stays_open() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3))
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3, dilation=2))
     found = screened("screening", couple(capture(net.eval(), IMAGE)), a_split(40))
     assert (found.choice, found.options["alpha"]) == (None, None)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class L1:
         """Units with small weights come first."""
         return evidence.magnitude(group, 1)
 
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Small weights come first (Han et al. 2015): of one weight both norms are its absolute value."""
+        return evidence.magnitude(weight)
+
 
 @dataclass(frozen=True)
 class L2:
@@ -32,3 +36,7 @@ class L2:
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights come first."""
         return evidence.magnitude(group, 2)
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Small weights come first (Han et al. 2015): of one weight both norms are its absolute value."""
+        return evidence.magnitude(weight)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,7 @@ class Random:
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units in random order."""
         return evidence.random(group)
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Connections in random order."""
+        return evidence.random(weight)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 Floats = NDArray[np.float64]
 
@@ -35,17 +35,30 @@ class Screening:
 
     def score(self, group: Group, evidence: Evidence) -> Floats:
         """Units that separate no class and carry little weight come first."""
-        f_statistic = evidence.f_statistic(group)
-        magnitude = self._normalised(evidence.magnitude(group, 2))
-        if f_statistic is None:  # no layer reads the group by itself
-            return magnitude
-        alpha = _UNDECIDED if self.alpha is None else self.alpha
-        separation = self._normalised(np.log1p(f_statistic) if self.norm == "log" else f_statistic)
-        return alpha * separation + (1 - alpha) * magnitude
+        return self._weighted(evidence.f_statistic(group), evidence.magnitude(group, 2))
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> Floats:
+        """Connections that separate no class and carry little weight come first.
+
+        What connection (i -> j) adds to its output is w_ij a_i. The factor w_ij is the same for every
+        image and F does not change with the unit of measurement, so its F across classes is that of
+        a_i, the activation it reads (of a convolution, its mean over positions): F tells inputs apart,
+        the magnitude the connections of one input. Both are scaled within the weight.
+        """
+        return self._weighted(evidence.f_statistic(weight), evidence.magnitude(weight))
 
     def candidates(self) -> tuple[Screening, ...]:
         """Itself with every weight that is worth comparing; none when the weight was given."""
         return tuple(replace(self, alpha=alpha) for alpha in ALPHAS) if self.alpha is None else ()
+
+    def _weighted(self, f_statistic: Floats | None, sizes: Floats) -> Floats:
+        """The sum of both parts; the sizes alone where nothing is known of the classes."""
+        magnitude = self._normalised(sizes)
+        if f_statistic is None:
+            return magnitude
+        alpha = _UNDECIDED if self.alpha is None else self.alpha
+        separation = self._normalised(np.log1p(f_statistic) if self.norm == "log" else f_statistic)
+        return alpha * separation + (1 - alpha) * magnitude
 
     def _normalised(self, values: Floats) -> Floats:
         """Scale to 0..1 within the group; constant values become zero."""

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class FStatistic:
         found = evidence.f_statistic(group)
         return evidence.magnitude(group, 2) if found is None else found
 
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Connections that read what separates no class come first; magnitude where nothing is known."""
+        found = evidence.f_statistic(weight)
+        return evidence.magnitude(weight) if found is None else found
+
 
 @dataclass(frozen=True)
 class Welch:
@@ -41,3 +46,8 @@ class Welch:
         """Units that separate no class come first; magnitude where no layer reads the group by itself."""
         found = evidence.welch_statistic(group)
         return evidence.magnitude(group, 2) if found is None else found
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Connections that read what separates no class come first; magnitude where nothing is known."""
+        found = evidence.welch_statistic(weight)
+        return evidence.magnitude(weight) if found is None else found

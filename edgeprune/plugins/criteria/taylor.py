@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,12 @@ class Taylor:
         """Units the loss hardly notices come first."""
         saliency = evidence.saliency(group)
         return evidence.magnitude(group, 2) if saliency is None else saliency
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """Connections the loss hardly notices come first.
+
+        Squared weight times the mean squared gradient: the saliency of optimal brain damage (LeCun et al.
+        1990) with the Fisher information in the place of the curvature.
+        """
+        saliency = evidence.saliency(weight)
+        return np.square(evidence.magnitude(weight)) if saliency is None else saliency

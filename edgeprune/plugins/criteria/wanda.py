@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.group import Group
-from edgeprune.core.protocols import Evidence, Need
+from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 
 
 @dataclass(frozen=True)
@@ -28,3 +28,9 @@ class Wanda:
         if readers is None:
             return evidence.magnitude(group, 2)
         return np.asarray(sum(rows.sum((1, 2)) for rows in readers), dtype=np.float64)
+
+    def score_connections(self, weight: str, evidence: ConnectionEvidence) -> NDArray[np.float64]:
+        """The paper's own score: absolute weight times the root mean square of what it reads."""
+        read = evidence.activation(weight)
+        magnitude = evidence.magnitude(weight)
+        return magnitude if read is None else magnitude * read

@@ -1,0 +1,164 @@
+"""Writes the sections of docs/benchmarks.md on the MNIST networks: single connections, and whole channels.
+
+    python -m benchmarks.accuracy.lenets [connections] [structured] [--only NETWORK[:CRITERION]]
+
+Needs MNIST in ../shared/data (or $EDGEPRUNE_DATA). Every row is one `edgeprune compress` run in runs/lenets;
+what is finished there is not done again, so the script can be stopped, and the table holds the rows that
+there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.page import replace_section, say, taken
+from edgeprune.core.report import Report
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+MODELS = ROOT / "models" / "mnist"
+RUNS = ROOT / "runs" / "lenets"
+DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
+TARGET = "x86-64"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: a network, what goes of it, and how long it is trained."""
+
+    network: str
+    criterion: str
+    budget: tuple[str, ...]
+    training: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is kept: a row with other settings is another run."""
+        words = "-".join(word.strip("-") for word in (*self.budget, *self.training))
+        return RUNS / f"{self.network}-{self.criterion}-{words}"
+
+    @property
+    def ranking(self) -> tuple[str, ...]:
+        """The option that chooses the criterion; none for the default."""
+        return () if self.criterion == "screening" else ("--criterion", self.criterion)
+
+    def command(self) -> list[str]:
+        """The run as it is typed."""
+        return [
+            *("edgeprune", "compress", f"models/mnist/{self.network}.pt"),
+            *("--arch", f"models/mnist/model.py:{self.network}", "--target", TARGET, "--format", "onnx"),
+            *(*self.budget, *self.training, "--augment", "none", *self.ranking),
+        ]
+
+
+def thin(network: str, times: str, criterion: str, *training: str) -> Row:
+    return Row(network, criterion, ("--granularity", "connection", "--sparsity", times), training)
+
+
+def narrow(network: str, parameters: str, criterion: str, *training: str) -> Row:
+    return Row(network, criterion, ("--params", parameters), training)
+
+
+CRITERIA = ("screening", "l2", "random")
+LENET_300_100 = ("--epochs", "40", "--learning-rate", "0.2")
+LENET_5 = ("--epochs", "8", "--rounds", "4", "--learning-rate", "0.1")
+CONNECTIONS = (
+    *(thin("lenet_300_100", "75x", one, *LENET_300_100) for one in CRITERIA),
+    *(thin("lenet_5", "210x", one, *LENET_5) for one in CRITERIA),
+)
+STRUCTURED = (
+    *(narrow("lenet_5", "64k", one, "--epochs", "4", "--learning-rate", "0.03") for one in CRITERIA),
+    *(narrow("mlp", "81k", one, "--epochs", "6", "--learning-rate", "0.05") for one in CRITERIA),
+)
+CONNECTIONS_TEXT = """\
+Seed 0. Connections go in rounds on the cubic schedule of Zhu & Gupta (2017), the epochs are those of all
+rounds; zeros stay zero. Trained on 59,500 images with the original's answers and the labels; 500 other
+training images choose between last and averaged weights and, for `screening`, the weight of F. Errors are
+those of the finished network on the 10,000 test images, with their 95 % Wilson interval. "Parameters" counts
+biases, too, before and after; "packed" is the float32 ONNX file, original and thinned, in bytes after zlib at
+level 9. Published beside it (README of the variational-dropout code): LeNet-300-100 1.92 % at 68x (SparseVD),
+1.99 % at 56x (DNS); LeNet-5-Caffe 0.75 % at 280x (SparseVD), 0.91 % at 111x (DNS)."""
+STRUCTURED_TEXT = """\
+The same networks with whole channels gone: a budget of parameters, the refit, then a few epochs. Published
+beside it: LeNet-5-Caffe 1.0 % (BC-GHS, 5-10-76-16), the perceptron 1.49 % with 84.4 % of the parameters gone
+(network slimming)."""
+HEAD = "network criterion error_% interval original_% weights fewer parameters fewer packed".split()
+
+
+def main() -> None:
+    """Run the rows of the named sections (all without a name) and put the tables into the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS])
+    parser.add_argument("--only", default="", help="run these rows only: NETWORK or NETWORK:CRITERION")
+    parser.add_argument("--table", action="store_true", help="run nothing, write what is finished")
+    given = parser.parse_args()
+    network, _, criterion = given.only.partition(":")
+    for name in given.sections or SECTIONS:
+        title, text, rows = SECTIONS[name]
+        for row in rows:
+            wanted = row.network == (network or row.network) and row.criterion == (criterion or row.criterion)
+            if wanted and not given.table:
+                run(row)
+        replace_section(PAGE, f"mnist-{name}", [f"## {title}", "", text, "", *table(rows), "", taken()])
+        say(f"{name}: written")
+
+
+def run(row: Row) -> None:
+    say(" ".join(row.command()))
+    environment = {**os.environ, "EDGEPRUNE_DATA": str(DATA)}
+    subprocess.run(
+        [sys.executable, "-m", *row.command(), "--out", str(row.folder), "--quiet"],
+        check=True,
+        cwd=ROOT,
+        env=environment,
+    )
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    yield f"| {' | '.join(HEAD)} |".replace("_", " ")
+    yield "|---" * len(HEAD) + "|"
+    for row in rows:
+        if (row.folder / "report.json").is_file():
+            yield line(row, Report.load(row.folder / "report.json"))
+        else:
+            yield f"| {row.network} | {row.criterion} | not run yet | | | | | | | |"
+    yield ""
+    yield "Commands, `--criterion` and `--out` aside:"
+    yield ""
+    for row in rows:
+        if not row.ranking:
+            yield f"    {' '.join(row.command())}"
+
+
+def line(row: Row, report: Report) -> str:
+    original, shrunk, before = report.quality.original, report.quality.shrunk, report.cost.before.parameters
+    assert original is not None
+    assert shrunk is not None
+    after = report.thinned.parameters if report.thinned is not None else report.cost.after.parameters
+    weights, fewer, packed = "", "", ""
+    if report.thinned is not None:
+        weights, fewer = f"{sum(report.thinned.kept.values()):,}", f"{report.thinned.times:.1f}x"
+        (file,) = (one for one in report.artifacts if one.precision == "fp32")
+        (whole,) = report.baseline
+        packed = f"{whole.deflated or 0:,} -> {file.deflated or 0:,}"
+    low, high = shrunk.interval
+    return (
+        f"| {row.network} | {row.criterion} | {100 - shrunk.top1:.2f} | {100 - high:.2f}-{100 - low:.2f} | "
+        f"{100 - original.top1:.2f} | {weights} | {fewer} | {after:,} | {before / after:.1f}x | {packed} |"
+    )
+
+
+SECTIONS = {
+    "connections": ("MNIST, single connections", CONNECTIONS_TEXT, CONNECTIONS),
+    "structured": ("MNIST, whole channels", STRUCTURED_TEXT, STRUCTURED),
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""docs/benchmarks.md: what several scripts measure, section by section, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+_ORDER = """training-free-resnet56 training-free-resnet20 recovery
+criteria-resnet56 criteria-resnet20 criteria-fashion ablation screening-cost
+mnist-connections mnist-structured
+resnet20 resnet56 untrained readers separable memory start-up""".split()
+
+
+def header() -> str:
+    """What holds for all sections."""
+    return """# Benchmarks
+
+Written by `make bench`, which measures the sections below one after the other (`make bench-main` files and
+latencies, `make bench-accuracy` accuracies); each says when and on what.
+"""
+
+
+def order(own: Iterable[str]) -> list[str]:
+    """The sections of the page in their order, those of a script that the page does not know at its end."""
+    return [*dict.fromkeys([*_ORDER, *own])]

@@ -1,0 +1,168 @@
+"""Thin out: take single connections away and train, in rounds, then remove units that nothing reads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from edgeprune.core.journal import Documents, hidden
+from edgeprune.core.progress import Progress
+from edgeprune.core.recovery import default_augment
+from edgeprune.core.registry import build_from
+from edgeprune.core.report import Finetuning, Thinned
+from edgeprune.core.sparsity import SPARSITY, Sparsity
+from edgeprune.graph.couple import couple
+from edgeprune.graph.learner import write
+from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore, Shrunk
+from edgeprune.stages.disconnect import disconnect, nonzeros
+from edgeprune.stages.finetune import RATE, Course, finetune
+from edgeprune.stages.shrink import shrink
+from edgeprune.stages.sweep import sweep
+from edgeprune.stages.thin import thin
+
+if TYPE_CHECKING:
+    from edgeprune.core.request import Request
+    from edgeprune.core.samples import Split, Splits
+    from edgeprune.graph.capture import Program
+    from edgeprune.pipeline.shared_run import SharedRun
+
+DEFAULT_CRITERION = "screening"
+UNLABELLED_CRITERION = "wanda"
+DATA_FREE_CRITERION = "l2"
+_ROUNDS = 5
+"""Rounds where nothing is said, fewer than ten epochs leave fewer."""
+
+
+def thin_out(
+    original: Program, splits: Splits | None, request: Request, run: SharedRun, progress: Progress
+) -> Shrunk:
+    """Rounds of taking connections away and training what is left, with zeros held at zero."""
+    assert request.thinning is not None
+    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
+    network, finetuning = original, None
+    courses = shared_out(request.epochs if splits is not None else 0, request.thinning.rounds)
+    for number, epochs in enumerate(courses, 1):
+        done = number / len(courses)
+        sparsity = run.stage(
+            f"thin {number}",
+            partial(_thin, network, splits, request, criterion, done, progress),
+            Documents(Sparsity, SPARSITY if done == 1 else hidden(f"sparsity{number}.json")),
+        )
+        network = disconnect(network, sparsity)
+        if splits is not None and epochs:
+            trained = run.stage(
+                f"train {number}",
+                partial(_train, original, network, sparsity, splits, request, epochs, number, run, progress),
+                FinetunedStore(number),
+                shared=True,
+            )
+            # Into the graph as it was captured: one that was read back is another, and plans name graphs.
+            write(network, trained.program.tensors())
+            finetuning = trained.finetuning
+    coupling = couple(network, request.allow_inexact)
+    plan = sweep(coupling, criterion=criterion, budget=request.thinning.words(), seed=request.seed)
+    cut = run.stage("sweep", lambda: Cut(*shrink(coupling, plan)), CutStore(coupling))
+    thinned = _thinned(cut, sparsity, len(courses), request.criterion, splits)
+    return Shrunk(
+        cut.program,
+        criterion,
+        coupling.groups,
+        cut.plan,
+        cut.proof,
+        finetuning=_of_all(finetuning, request.epochs),
+        thinned=thinned,
+    )
+
+
+def default_criterion(calibration: Split | None) -> str:
+    """How connections are ranked when nothing is said: by what the data can tell."""
+    if calibration is None:
+        return DATA_FREE_CRITERION
+    return UNLABELLED_CRITERION if calibration.labels is None else DEFAULT_CRITERION
+
+
+def shared_out(epochs: int, rounds: int | None) -> list[int]:
+    """Epochs for each round: the last, after which nothing goes any more, has half of them or more."""
+    count = rounds or max(1, min(_ROUNDS, epochs // 2))
+    each = max(1, epochs // (2 * (count - 1))) if count > 1 else 0
+    return [*[each] * (count - 1), epochs - each * (count - 1)]
+
+
+def _thin(
+    network: Program,
+    splits: Splits | None,
+    request: Request,
+    criterion: str,
+    done: float,
+    progress: Progress,
+) -> Sparsity:
+    assert request.thinning is not None
+    return thin(
+        couple(network, request.allow_inexact),
+        splits.calibration if splits else None,
+        build_from("criteria", criterion),
+        request.thinning,
+        name=criterion,
+        done=done,
+        selection=splits.selection if splits else None,
+        trained=request.epochs > 0,
+        seed=request.seed,
+        progress=progress,
+    )
+
+
+def _train(
+    original: Program,
+    network: Program,
+    sparsity: Sparsity,
+    splits: Splits,
+    request: Request,
+    epochs: int,
+    number: int,
+    run: SharedRun,
+    progress: Progress,
+) -> Finetuned:
+    asked = request.recovery
+    course = Course(
+        epochs=epochs,
+        learning_rate=asked.learning_rate or RATE,
+        augment=asked.augment or default_augment(original.input_size),
+        # Every round sees the images in an order of its own.
+        seed=request.seed + number - 1,
+    )
+    return Finetuned(
+        *finetune(
+            original,
+            network,
+            splits.training,
+            splits.selection,
+            course,
+            masks=sparsity.masks(),
+            checkpoint=run.folder / hidden(f"checkpoint{number}.pt"),
+            team=run.team,
+            progress=progress,
+        )
+    )
+
+
+def _of_all(last: Finetuning | None, epochs: int) -> Finetuning | None:
+    """What the last round did, with the epochs of all."""
+    return None if last is None else last.model_copy(update={"epochs": epochs})
+
+
+def _thinned(cut: Cut, sparsity: Sparsity, rounds: int, asked: str | None, splits: Splits | None) -> Thinned:
+    kept, parameters = nonzeros(cut.program)
+    note = ""
+    if asked is None and (splits is None or splits.calibration.labels is None):
+        missing = "images" if splits is None else "labels"
+        note = f"no {missing} to compare classes by: {sparsity.criterion} ranked the connections"
+    return Thinned(
+        budget=sparsity.budget,
+        rounds=rounds,
+        weights={name: one.weights for name, one in sparsity.connections.items()},
+        kept=kept,
+        parameters=parameters,
+        units_gone=sum(len(one.removed) for one in cut.plan.cuts),
+        whole=sparsity.whole,
+        note=note,
+    )
