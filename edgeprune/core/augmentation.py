@@ -38,18 +38,26 @@ class Moves:
             mirrored = random.random(images) < 0.5
         return cls(shifts, mirrored)
 
+    @property
+    def none(self) -> bool:
+        """Whether every image stays as it is."""
+        return not self.shifts.any() and not self.mirrored.any()
+
     def apply(self, inputs: Floats, places: slice) -> Floats:
         """The images at these places of the epoch's order, moved; new pixels mirror those at the edge."""
-        shifts, mirrored = self.shifts[places], self.mirrored[places]
-        if not shifts.any() and not mirrored.any():
+        own = Moves(self.shifts[places], self.mirrored[places])
+        if own.none:
             return inputs
-        height, width = inputs.shape[2:]
-        rows = _reflected(np.arange(height) + shifts[:, :1], height)
-        across = np.where(mirrored[:, None], np.arange(width)[::-1], np.arange(width))
-        columns = _reflected(across + shifts[:, 1:], width)
+        rows, columns = own.sources(*inputs.shape[2:])
         image = np.arange(len(inputs))[:, None, None]
         moved = inputs.transpose(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]]
         return np.ascontiguousarray(moved.transpose(0, 3, 1, 2))
+
+    def sources(self, height: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The row and the column each pixel comes from, of shapes (images, height) and (images, width)."""
+        rows = _reflected(np.arange(height) + self.shifts[:, :1], height)
+        across = np.where(self.mirrored[:, None], np.arange(width)[::-1], np.arange(width))
+        return rows, _reflected(across + self.shifts[:, 1:], width)
 
 
 def _reflected(places: NDArray[np.int64], size: int) -> NDArray[np.int64]:

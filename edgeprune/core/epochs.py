@@ -28,6 +28,16 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Draw:
+    """What one process does in an epoch: an order of the split, what is done to each image, the batches."""
+
+    order: Labels
+    moves: Moves
+    parts: tuple[tuple[slice, float], ...]
+    """The own part of every batch, as places in the order, and its share of the whole batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Epochs:
     """A split prepared for training; what an epoch holds follows from the seed and its number."""
 
@@ -60,26 +70,34 @@ class Epochs:
         """Batches in one epoch."""
         return -(-len(self.split) // self.batch)
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The own part of every batch; all batches of an epoch have the same size, give or take one."""
+    def drawn(self, number: int) -> Draw:
+        """What the epoch of that number holds; all its batches have the same size, give or take one."""
         random = np.random.default_rng([self.seed, number])
         order = random.permutation(len(self.split))
         moves = Moves.drawn(self.augment, len(order), self.size, random)
         whole = np.linspace(0, len(order), self.steps + 1).astype(int)
+        return Draw(order, moves, tuple(self._part(*bounds) for bounds in pairwise(whole.tolist())))
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The own part of every batch."""
+        draw = self.drawn(number)
         # One batch ahead: decoding images and training then take place at the same time.
         with ThreadPoolExecutor(1) as reader:
             waiting = None
-            for start, stop in pairwise(whole.tolist()):
-                coming = reader.submit(self._read, order, moves, start, stop)
+            for places, share in draw.parts:
+                coming = reader.submit(self._read, draw, places, share)
                 if waiting is not None:
                     yield waiting.result()
                 waiting = coming
             if waiting is not None:
                 yield waiting.result()
 
-    def _read(self, order: Labels, moves: Moves, start: int, stop: int) -> Batch:
+    def _part(self, start: int, stop: int) -> tuple[slice, float]:
         bounds = np.linspace(start, stop, self.parts + 1).astype(int)
-        places = slice(int(bounds[self.part]), int(bounds[self.part + 1]))
-        chosen = self.split.at(order[places])
+        first, last = int(bounds[self.part]), int(bounds[self.part + 1])
+        return slice(first, last), (last - first) / (stop - start)
+
+    def _read(self, draw: Draw, places: slice, share: float) -> Batch:
+        chosen = self.split.at(draw.order[places])
         inputs, labels = next(chosen.batches(len(chosen)))
-        return Batch(moves.apply(inputs, places), labels, len(chosen) / (stop - start))
+        return Batch(draw.moves.apply(inputs, places), labels, share)

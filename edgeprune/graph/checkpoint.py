@@ -6,7 +6,6 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +23,8 @@ class State:
     """How many are finished."""
     weights: dict[str, Tensor]
     averages: dict[str, Tensor]
-    optimiser: dict[str, Any]
+    momenta: list[Tensor]
+    """Of the trained parameters, in the graph's order."""
 
 
 class Checkpoint:
@@ -45,7 +45,7 @@ class Checkpoint:
             "epochs": state.epochs,
             "weights": state.weights,
             "averages": state.averages,
-            "optimiser": state.optimiser,
+            "momenta": state.momenta,
         }
         torch.save(held, buffer)
         with written_whole(self._path) as scratch:
@@ -65,7 +65,7 @@ class Checkpoint:
             held = torch.load(self._path, weights_only=True)
             if held["question"] != self._question:
                 return None
-            return State(held["epochs"], held["weights"], held["averages"], held["optimiser"])
+            return State(held["epochs"], held["weights"], held["averages"], held["momenta"])
         except Exception as error:  # what a damaged file makes torch raise is not documented
             raise StorageError(
                 f"{self._path}: the checkpoint of the last epoch is damaged",

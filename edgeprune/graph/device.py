@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch.fx import Node
 
 from edgeprune.graph.capture import Program
+from edgeprune.graph.nodes import operator_name, shape_of
 
 # Processors without one of these units emulate bfloat16, which is slower than float32.
 _UNITS = ("avx512_bf16", "amx_bf16")
+_VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default", "aten.unfold.default"})
 
 
 def training_device() -> torch.device:
@@ -30,21 +33,44 @@ def has_bfloat16(device: torch.device) -> bool:
     return any(found.get(unit) for unit in _UNITS)
 
 
+def channels_last(program: Program) -> bool:
+    """Whether images may lie with their channels side by side, which tensor cores read without a detour.
+
+    A `view` of whole maps would need them in the other order.
+    """
+    if any(tensor.ndim > 4 for tensor in program.tensors().values()):
+        return False
+    read = (node.args[0] for node in program.graph.nodes if operator_name(node) in _VIEWS)
+    return len(program.input_size) == 3 and not any(_is_map(node) for node in read)
+
+
+def _is_map(node: object) -> bool:
+    """Whether a value has rows or columns beside its channels."""
+    sizes = shape_of(node) if isinstance(node, Node) else ()
+    return len(sizes) == 4 and any(size != 1 for size in sizes[2:])
+
+
 @contextmanager
 def placed(program: Program, device: torch.device) -> Iterator[None]:
-    """A program's tensors, and those its graph creates, on a device; back on the processor at the end."""
-    move(program, device)
+    """A program's tensors, and those its graph creates, on a device; back on the processor at the end.
+
+    On a CUDA device images lie with their channels side by side where the network allows it.
+    """
+    last = device.type == "cuda" and channels_last(program)
+    move(program, device, torch.channels_last if last else None)
     try:
         yield
     finally:
-        move(program, torch.device("cpu"))
+        move(program, torch.device("cpu"), torch.contiguous_format if last else None)
 
 
-def move(program: Program, device: torch.device) -> None:
-    """Take a program's tensors, and those its graph creates, to a device."""
-    if all(tensor.device == device for tensor in program.tensors().values()):
+def move(program: Program, device: torch.device, order: torch.memory_format | None = None) -> None:
+    """Take a program's tensors, and those its graph creates, to a device, and into an order of their axes."""
+    if order is None and all(tensor.device == device for tensor in program.tensors().values()):
         return
     program.module.to(device)
+    if order is not None:
+        program.module.to(memory_format=order)  # type: ignore[call-overload]
     for name, tensor in program.tensors().items():
         if tensor.device != device:  # a constant that is no buffer
             owner, _, leaf = name.rpartition(".")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,36 +45,45 @@ class Learner:
         self._peak, self._steps, self._done = peak, steps, 0
         # In the graph's order: a program that was read back keeps it, whatever its module does.
         tensors = list({id(one): one for one in program.tensors().values()}.values())
-        self._parameters = [one for one in tensors if isinstance(one, nn.Parameter) and one.requires_grad]
+        self._parameters: list[Tensor] = [
+            one for one in tensors if isinstance(one, nn.Parameter) and one.requires_grad
+        ]
         trained = {id(one) for one in self._parameters}
         self._statistics = [one for one in tensors if one.is_floating_point() and id(one) not in trained]
-        self._optimiser = _optimiser(self._parameters, peak, _DECAY if masks is None else 0.0)
+        self._momenta = [torch.zeros_like(one) for one in self._parameters]
         self._averages = _copied(program)
+        # On the device, as a recorded step reads them at every replay.
+        device = self._parameters[0].device if self._parameters else torch.device("cpu")
+        self._rate, self._gain = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._decay = _DECAY if masks is None else 0.0
         named = program.tensors()
-        self._masks = [
-            (named[name], torch.from_numpy(mask).to(named[name].device))
-            for name, mask in (masks or {}).items()
-        ]
+        self._masks = {
+            id(named[name]): torch.from_numpy(mask).to(device) for name, mask in (masks or {}).items()
+        }
 
-    def step(self, loss: Tensor, share: float) -> float:
+    def begin(self) -> None:
+        """Set what the next step depends on beside its loss: the learning rate, and the average's memory."""
+        keep = min(_MEMORY, (1 + self._done) / (10 + self._done))
+        self._rate.fill_(self._peak * _course(self._done, self._steps))
+        self._gain.fill_(1 - keep)
+        self._done += 1
+
+    def step(self, loss: Tensor, share: float) -> Tensor:
         """Descend once; `loss` is this process' mean and counts by its share. The mean over all processes.
 
-        Nothing moves when that mean is not finite.
+        Alone, nothing is read back from the device, so that the step can be recorded.
         """
-        self._optimiser.zero_grad()
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        total = self._agreed(loss, share)
-        if not math.isfinite(total):
-            return total
-        for weight, mask in self._masks:
-            if weight.grad is not None:
-                weight.grad.mul_(mask)
-        nn.utils.clip_grad_norm_(self._parameters, _CLIP)
-        for group in self._optimiser.param_groups:
-            group["lr"] = self._peak * _course(self._done, self._steps)
-        self._optimiser.step()
-        self._average()
-        self._done += 1
+        found = torch.autograd.grad(loss, self._parameters, allow_unused=True)
+        moved = [place for place, one in enumerate(found) if one is not None]
+        # Copies: where two parameters are added up, their gradients are one tensor.
+        gradients = [*torch._foreach_mul([one for one in found if one is not None], share)]
+        total = loss.detach().float() * share
+        self._agree(gradients, total, share)
+        with torch.no_grad():
+            self._hold_zeros(moved, gradients)
+            _clip(gradients)
+            self._descend(moved, gradients)
+            self._average()
         return total
 
     def averaged(self) -> dict[str, Tensor]:
@@ -84,36 +92,57 @@ class Learner:
 
     def state(self, epochs: int) -> State:
         """All of it after so many epochs."""
-        optimiser: dict[str, Any] = self._optimiser.state_dict()
-        return State(epochs, _copied(self._program), dict(self._averages), optimiser)
+        return State(epochs, _copied(self._program), dict(self._averages), list(self._momenta))
 
     def restore(self, state: State, *, done: int) -> None:
         """Go on from a state, `done` steps in."""
         write(self._program, state.weights)
         for name, tensor in state.averages.items():
             self._averages[name].copy_(tensor)
-        self._optimiser.load_state_dict(state.optimiser)
+        for momentum, tensor in zip(self._momenta, state.momenta, strict=True):
+            momentum.copy_(tensor)
         self._done = done
 
-    def _agreed(self, loss: Tensor, share: float) -> float:
+    def _agree(self, gradients: list[Tensor], total: Tensor, share: float) -> None:
         """Gradients, running statistics and the loss become those of the whole batch."""
-        total = loss.detach().float() * share
-        gradients = [one.grad for one in self._parameters if one.grad is not None]
         if self._team.count > 1:
             for one in self._statistics:
                 one.mul_(share)
             self._team.add_up([*gradients, *self._statistics, total])
-        return float(total)
+
+    def _hold_zeros(self, moved: list[int], gradients: list[Tensor]) -> None:
+        for place, gradient in zip(moved, gradients, strict=True):
+            mask = self._masks.get(id(self._parameters[place]))
+            if mask is not None:
+                gradient.mul_(mask)
+
+    def _descend(self, moved: list[int], gradients: list[Tensor]) -> None:
+        """Nesterov's step as Sutskever et al. 2013 write it, and torch.optim.SGD takes it.
+
+        Weights decay; norms and biases do not: pulling a gain to zero is no regularisation.
+        """
+        parameters = [self._parameters[place] for place in moved]
+        momenta = [self._momenta[place] for place in moved]
+        decayed = [place for place, one in enumerate(parameters) if one.ndim > 1]
+        if decayed:
+            weights = [parameters[place] for place in decayed]
+            torch._foreach_add_([gradients[place] for place in decayed], weights, alpha=self._decay)
+        torch._foreach_mul_(momenta, _MOMENTUM)
+        torch._foreach_add_(momenta, gradients)
+        torch._foreach_add_(gradients, momenta, alpha=_MOMENTUM)
+        torch._foreach_mul_(gradients, self._rate)
+        torch._foreach_add_(parameters, gradients, alpha=-1)
 
     def _average(self) -> None:
-        keep = min(_MEMORY, (1 + self._done) / (10 + self._done))
         tensors = self._program.tensors()
-        with torch.no_grad():
-            for name, average in self._averages.items():
-                if average.is_floating_point():
-                    average.lerp_(tensors[name], 1 - keep)
-                else:
-                    average.copy_(tensors[name])
+        floating = [name for name, one in self._averages.items() if one.is_floating_point()]
+        averages = [self._averages[name] for name in floating]
+        change = torch._foreach_sub([tensors[name] for name in floating], averages)
+        torch._foreach_mul_(change, self._gain)
+        torch._foreach_add_(averages, change)
+        for name, average in self._averages.items():
+            if not average.is_floating_point():
+                average.copy_(tensors[name])
 
 
 def write(program: Program, weights: dict[str, Tensor]) -> None:
@@ -123,12 +152,11 @@ def write(program: Program, weights: dict[str, Tensor]) -> None:
             tensor.copy_(weights[name])
 
 
-def _optimiser(parameters: list[nn.Parameter], peak: float, decay: float) -> torch.optim.Optimizer:
-    """Weights decay; norms and biases do not: pulling a gain to zero is no regularisation."""
-    decayed = [one for one in parameters if one.ndim > 1]
-    free = [one for one in parameters if one.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=peak, momentum=_MOMENTUM, nesterov=True)
+def _clip(gradients: list[Tensor]) -> None:
+    """Shorten a gradient that is longer than `_CLIP`."""
+    if gradients:
+        length = torch.stack(torch._foreach_norm(gradients)).norm()
+        torch._foreach_mul_(gradients, (_CLIP / (length + 1e-6)).clamp(max=1.0))
 
 
 def _course(step: int, steps: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgeprune.core.epochs import Batch, Epochs
+from edgeprune.core.epochs import Epochs
 from edgeprune.core.errors import GateError
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Augment
@@ -22,9 +22,11 @@ from edgeprune.core.sparsity import Mask
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
 from edgeprune.graph.checkpoint import Checkpoint, question_of
-from edgeprune.graph.device import has_bfloat16, placed, training_device
+from edgeprune.graph.device import channels_last, has_bfloat16, placed, training_device
+from edgeprune.graph.held_images import batches
 from edgeprune.graph.learner import Learner, write
 from edgeprune.graph.processes import ALONE, Processes
+from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
 from edgeprune.graph.train_mode import training
 
 BATCH = 128
@@ -131,25 +133,52 @@ def _train(
         if state is not None:
             learner.restore(state, done=done * epochs.steps)
             progress.advance(done * epochs.steps)
+        step = _steps(learner, original, shrunk, device, _recorder(device, team))
+        images = batches(epochs, device)
         for number in range(done, course.epochs):
             torch.manual_seed(_dropout_seed(course.seed, number, team.rank))
-            for batch in epochs.epoch(number):
-                _step(learner, original, shrunk, batch, device)
+            for place, (inputs, labels, share) in enumerate(images.epoch(number), start=1):
+                learner.begin()
+                loss = step(inputs, labels, share)
+                # Reading a loss waits for the device: a queue of steps is let go on until the epoch ends.
+                if device.type == "cpu" or place == epochs.steps:
+                    _require_finite(loss)
                 progress.advance()
             if checkpoint is not None and team.first:
                 checkpoint.save(learner.state(number + 1))
-        averages = {name: tensor.cpu() for name, tensor in learner.averaged().items()}
+        averages = {name: tensor.cpu().contiguous() for name, tensor in learner.averaged().items()}
     progress.finish()
     return averages
 
 
-def _step(learner: Learner, original: Program, shrunk: Program, batch: Batch, device: torch.device) -> None:
-    inputs = torch.from_numpy(batch.inputs).to(device)
-    labels = None if batch.labels is None else torch.from_numpy(batch.labels).to(device)
-    with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
-        wanted, found = original.run(inputs), shrunk.module(inputs)
-    loss = _loss(found.float(), wanted.float(), labels, smoothing=_SMOOTHING)
-    if not np.isfinite(learner.step(loss, batch.share)):
+def _steps(
+    learner: Learner, original: Program, shrunk: Program, device: torch.device, record: Record | None
+) -> Callable[[Tensor, Tensor | None, float], Tensor]:
+    """A step of training on inputs, labels and the share they have in a batch; it returns the loss."""
+    half, cuda = has_bfloat16(device), device.type == "cuda"
+    turned = cuda and channels_last(shrunk)
+
+    def step(inputs: Tensor, labels: Tensor | None, share: float) -> Tensor:
+        if turned:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        # No weight is used twice, and a recording must not find one that was cast before it began.
+        with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
+            wanted, found = original.run(inputs), shrunk.module(inputs)
+        return learner.step(_loss(found.float(), wanted.float(), labels, smoothing=_SMOOTHING), share)
+
+    if record is None:
+        return step
+    repeated = Repeated(lambda inputs, labels=None: step(inputs, labels, 1.0), record)
+    return lambda inputs, labels, share: repeated(inputs, *([] if labels is None else [labels]))
+
+
+def _recorder(device: torch.device, team: Processes) -> Record | None:
+    """How steps are recorded: on a CUDA device, unless other processes have a word in every step."""
+    return CudaGraphs() if device.type == "cuda" and team.count == 1 else None
+
+
+def _require_finite(loss: Tensor) -> None:
+    if not torch.isfinite(loss):
         raise GateError(
             "fine-tuning diverged: the loss is not finite",
             hint="lower --learning-rate, or leave --epochs out; the refitted network needs no training",

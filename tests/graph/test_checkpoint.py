@@ -11,7 +11,7 @@ from tiny import tiny
 from edgeprune.core.errors import StorageError
 from edgeprune.graph.checkpoint import Checkpoint, State, question_of
 
-STATE = State(3, {"a": torch.arange(4.0)}, {"a": torch.ones(4)}, {"state": {0: {"momentum": torch.ones(2)}}})
+STATE = State(3, {"a": torch.arange(4.0)}, {"a": torch.ones(4)}, [torch.ones(2)])
 
 
 def test_a_state_comes_back(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_state_comes_back(tmp_path: Path) -> None:
     assert found is not None
     assert found.epochs == 3
     assert torch.equal(found.weights["a"], STATE.weights["a"])
-    assert torch.equal(found.optimiser["state"][0]["momentum"], torch.ones(2))
+    assert torch.equal(found.momenta[0], torch.ones(2))
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["checkpoint.pt"]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from tiny import tiny
 from torch import Tensor, nn
 
 from edgeprune.graph.capture import capture
-from edgeprune.graph.device import has_bfloat16, move, placed
+from edgeprune.graph.device import channels_last, has_bfloat16, move, placed
 
 
 class Creates(nn.Module):
@@ -42,3 +44,24 @@ def test_bfloat16_is_for_processors_with_its_unit() -> None:
     found = torch.cpu.get_capabilities()
     expected = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
     assert has_bfloat16(torch.device("cpu")) is expected
+
+
+@pytest.mark.parametrize(
+    "situation", ["residual_add", "squeeze_excite", "pixel_shuffle", "flatten_channels_first"]
+)
+def test_a_network_answers_the_same_in_either_order_of_its_axes(situation: str) -> None:
+    program = tiny(situation)
+    inputs = program.example(3)
+    before, strides = program.run(inputs), {name: one.stride() for name, one in program.tensors().items()}
+    assert channels_last(program)
+    move(program, torch.device("cpu"), torch.channels_last)
+    assert any(one.stride() != strides[name] for name, one in program.tensors().items())
+    found = program.run(inputs.contiguous(memory_format=torch.channels_last))
+    assert torch.allclose(found, before, atol=1e-5)
+    move(program, torch.device("cpu"), torch.contiguous_format)
+    assert {name: one.stride() for name, one in program.tensors().items()} == strides
+
+
+@pytest.mark.parametrize("situation", ["channel_shuffle", "conv3d", "conv1d", "bn_mlp"])
+def test_maps_that_are_viewed_as_something_else_keep_their_order(situation: str) -> None:
+    assert not channels_last(tiny(situation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny import a_split, tiny
+from torch import Tensor
 
 from edgeprune.core.errors import DataError, GateError, StorageError
 from edgeprune.core.progress import Silent
@@ -20,6 +22,8 @@ from edgeprune.core.samples import Split
 from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
+from edgeprune.graph.held_images import HeldImages
+from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
@@ -253,3 +257,36 @@ def test_zeros_that_a_mask_asks_for_are_zeros_in_every_kind_of_weights(tmp_path:
             assert not tensors[name].detach().numpy()[~mask].any()
         assert (program.tensors()[name].detach().numpy()[mask] != 0).all()
         assert (held["weights"][name] != original.tensors()[name]).any(), "the others have moved"
+
+
+class Tape:
+    """Records like a CUDA graph does: nothing runs at first, and replays know the recorded inputs only."""
+
+    def __init__(self) -> None:
+        self.replayed = 0
+
+    def __call__(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        def replay() -> Tensor:
+            self.replayed += 1
+            return work()
+
+        return replay
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_recorded_steps_lead_to_the_same_bits(labelled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = a_split(300) if labelled else without_labels(a_split(300))
+    course = {"epochs": 4, "learning_rate": 0.03, "augment": "flip"}
+    plain, expected = trained(images, **course)
+    tape = Tape()
+    monkeypatch.setattr(stage, "_recorder", lambda device, team: tape)
+    monkeypatch.setattr(stage, "batches", HeldImages)
+    recorded, document = trained(images, **course)
+    assert tape.replayed == 4 * 3 - 3
+    assert document == expected
+    assert same(recorded, plain)
+
+
+def test_steps_are_recorded_on_cuda_only_and_not_between_processes() -> None:
+    assert stage._recorder(torch.device("cpu"), ALONE) is None
+    assert stage._recorder(torch.device("cuda", 0), Processes(0, 2)) is None

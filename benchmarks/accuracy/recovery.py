@@ -1,0 +1,354 @@
+"""Recovery: what edgeprune and Torch-Pruning cut, trained for the same epochs; one JSON line per run.
+
+Runs from a plain checkout (PYTHONPATH=.) with torch, numpy, scipy, statsmodels, pydantic and torch-pruning;
+nothing of ONNX or TFLite is needed. On a lent machine, where minutes count:
+
+    recovery.py parts --out build/recovery/data                   # images in pieces that can be carried
+    recovery.py prepare --starts build/recovery/starts            # all but the training, anywhere
+    recovery.py time --starts build/recovery/starts               # milliseconds per step, by launch
+    recovery.py run --starts build/recovery/starts --epochs 100 --jobs 3 --out build/recovery/runs.jsonl
+
+with --weights and --data where the files lie elsewhere than in the shared data. Processes take turns on a
+card, they do not share it: more jobs hide what each does on the processor, no more.
+
+Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy, as its own scripts train; `Torch-Pruning,
+distilled` with edgeprune's loss. All go the same course over the same images through `stages.finetune`; last
+or averaged weights are chosen on selection images, the test images are looked at once, at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.accuracy.starts import OURS, PEER, Cut, start_of
+from benchmarks.accuracy.subjects import DATA, resnet, write_parts
+from edgeprune.core.samples import Split, Splits
+from edgeprune.graph import device as device_module
+from edgeprune.graph.capture import Program
+from edgeprune.graph.cost import count
+from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.device import placed, training_device
+from edgeprune.stages import finetune as stage
+from edgeprune.stages.finetune import RATE, Course, finetune
+
+DISTILLED = f"{PEER}, distilled"
+ROWS = (OURS, PEER, DISTILLED)
+_TIMED = 100
+"""Steps that are timed, after as many as a recording takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things lie on this machine; None for the shared data, or nowhere."""
+
+    weights: Path | None
+    data: Path | None
+    starts: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One line of the results, as it is asked for."""
+
+    row: str
+    cut: Cut
+    epochs: int
+    rate: float
+    augment: str
+    images: int | None
+    """To train on; None for all but the selection images."""
+    test: int | None
+    threads: int
+    fastest: bool
+    """Whether cuDNN tries its algorithms before it chooses."""
+
+
+def main() -> None:
+    """Do what the first word says."""
+    options = _options()
+    options.work(options)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Carry the runs out, so many at a time, and append a line for each that ends."""
+    places, wanted = _places(options), _runs(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for work, done in _carried_out(wanted, places, options.jobs):
+        error = done.exception()
+        if error is not None:
+            failed.append(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {error}")
+            continue
+        with options.out.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(done.result()) + "\n")
+        _say(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {done.result()['top1']:.2f}")
+    if failed:
+        sys.exit("\n".join(f"error: {one}" for one in failed))
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Work out and keep every start, one after the other."""
+    places, made = _places(options), set()
+    for work in _runs(options):
+        if work.cut not in made:
+            made.add(work.cut)
+            _say(f"start {work.cut.file}")
+            subject = resnet(work.cut.network, weights=places.weights, data=places.data)
+            splits = subject.splits(work.cut.seed, calibration=work.cut.calibration)
+            start_of(work.cut, subject, splits, couple(subject.program()), places.starts)
+
+
+def parts(options: argparse.Namespace) -> None:
+    """Take the archive of images apart."""
+    write_parts(options.data or DATA / "cifar10.npz", options.out, mebibytes=options.mebibytes)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Milliseconds per training step of the first run, launched in several ways."""
+    places, work = _places(options), _runs(options)[0]
+    torch.set_num_threads(work.threads)
+    images = min(work.images or 10**9, stage.BATCH * (_TIMED + 5))
+    ready = _ready(work, places, images)
+    for name, recorded, last, fastest in _VARIANTS:
+        with _launched(recorded, last, fastest):
+            found = {"variant": name, "ms": round(_step_ms(work, ready), 3), **_machine()}
+        print(json.dumps(found), flush=True)
+
+
+def one(work: Run, places: Places) -> dict[str, Any]:
+    """One run from its start to its accuracy."""
+    torch.set_num_threads(work.threads)
+    torch.backends.cudnn.benchmark = work.fastest
+    splits, coupling, program = _ready(work, places, work.images)
+    before, after = count(coupling), count(couple(program))
+    begun = right(program, splits.test)
+    started = time.perf_counter()
+    with _plain_loss(work.row == PEER):
+        course = Course(work.epochs, work.rate, work.augment, work.cut.seed)  # type: ignore[arg-type]
+        program, document = finetune(coupling.program, program, splits.training, splits.selection, course)
+    seconds = time.perf_counter() - started
+    found = right(program, splits.test)
+    return {
+        **asdict(work),
+        "macs": [before.macs, after.macs],
+        "parameters": [before.parameters, after.parameters],
+        "top1_before": round(100 * begun / len(splits.test), 4),
+        "top1": round(100 * found / len(splits.test), 4),
+        "right": found,
+        "tested": len(splits.test),
+        "seconds": round(seconds, 1),
+        "finetuning": document.model_dump(mode="json"),
+        **_machine(),
+    }
+
+
+def _ready(work: Run, places: Places, images: int | None) -> tuple[Splits, Coupling, Program]:
+    """Images (so many to train on), the original, and where training starts."""
+    subject = resnet(work.cut.network, weights=places.weights, data=places.data)
+    splits = subject.splits(work.cut.seed, calibration=work.cut.calibration, training=images, test=work.test)
+    coupling = couple(subject.program())
+    return splits, coupling, start_of(work.cut, subject, splits, coupling, places.starts)
+
+
+def right(program: Program, split: Split) -> int:
+    """How many images a program answers right, in single precision."""
+    device, total = training_device(), 0
+    with placed(program, device):
+        for inputs, labels in split.batches(500):
+            assert labels is not None
+            answers = program.run(torch.from_numpy(inputs).to(device)).argmax(1)
+            total += int((answers.cpu() == torch.from_numpy(labels)).sum())
+    return total
+
+
+def _runs(options: argparse.Namespace) -> list[Run]:
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    return [
+        Run(
+            row=row,
+            cut=Cut(
+                maker=OURS if row == OURS else PEER,
+                network=options.network,
+                speedup=speedup,
+                seed=seed,
+                criterion=options.criterion,
+                multiple=options.multiple,
+                calibration=options.calibration,
+            ),
+            epochs=options.epochs,
+            rate=options.rate,
+            augment=options.augment,
+            images=options.images,
+            test=options.test,
+            threads=threads,
+            fastest=options.fastest,
+        )
+        for seed, speedup, row in itertools.product(options.seeds, options.speedups, options.rows)
+    ]
+
+
+def _carried_out(
+    wanted: list[Run], places: Places, jobs: int
+) -> Iterator[tuple[Run, Future[dict[str, Any]]]]:
+    # Spawned, not forked: a CUDA context does not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        waiting = {pool.submit(one, work, places): work for work in wanted}
+        for done in as_completed(waiting):
+            yield waiting[done], done
+
+
+@contextmanager
+def _plain_loss(plain: bool) -> Iterator[None]:
+    """Cross-entropy on the labels as they are; private constants of the stage, set for one run."""
+    held = stage._DISTILLED, stage._SMOOTHING
+    if plain:
+        stage._DISTILLED, stage._SMOOTHING = 0.0, 0.0
+    try:
+        yield
+    finally:
+        stage._DISTILLED, stage._SMOOTHING = held
+
+
+_VARIANTS = (
+    ("plain", False, False, False),
+    ("recorded", True, False, False),
+    ("recorded, channels last", True, True, False),
+    ("recorded, channels last, algorithms tried", True, True, True),
+)
+
+
+@contextmanager
+def _launched(recorded: bool, last: bool, fastest: bool) -> Iterator[None]:
+    """Fine-tuning with some of what it does on a CUDA device left out."""
+    held = stage._recorder, stage.channels_last, device_module.channels_last, torch.backends.cudnn.benchmark
+    if not recorded:
+        stage._recorder = lambda device, team: None
+    if not last:
+        stage.channels_last = device_module.channels_last = lambda program: False
+    torch.backends.cudnn.benchmark = fastest
+    try:
+        yield
+    finally:
+        stage._recorder, stage.channels_last, device_module.channels_last = held[:3]
+        torch.backends.cudnn.benchmark = held[3]
+
+
+class _Clock:
+    """A progress that reads the clock after some steps and at the last one, the device waited for."""
+
+    def __init__(self, first: int) -> None:
+        self.steps, self._first, self.times = 0, first, [0.0, 0.0]
+
+    def start(self, name: str, steps: int = 0) -> None:
+        """Nothing to show."""
+
+    def advance(self, steps: int = 1) -> None:
+        """One step is done."""
+        self.steps += steps
+        if self.steps == self._first:
+            self.times[0] = _now()
+
+    def finish(self) -> None:
+        """The last step is done."""
+        self.times[1] = _now()
+
+    @property
+    def step_ms(self) -> float:
+        """Mean of the steps after the first ones."""
+        return 1_000 * (self.times[1] - self.times[0]) / (self.steps - self._first)
+
+
+def _step_ms(work: Run, ready: tuple[Splits, Coupling, Program]) -> float:
+    splits, coupling, program = ready
+    clock = _Clock(min(5, len(splits.training) // stage.BATCH - 1))
+    course = Course(1, work.rate, work.augment, work.cut.seed)  # type: ignore[arg-type]
+    finetune(coupling.program, program, splits.training, splits.selection, course, progress=clock)
+    return clock.step_ms
+
+
+def _now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def _machine() -> dict[str, str]:
+    cuda = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name(0) if cuda else f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def _places(options: argparse.Namespace) -> Places:
+    return Places(options.weights, options.data, options.starts)
+
+
+def _say(text: str) -> None:
+    print(f"[{datetime.now(UTC):%H:%M:%S}] {text}", file=sys.stderr, flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="recovery beside Torch-Pruning, one JSON line per run")
+    words = parser.add_subparsers(required=True)
+    taken_apart = words.add_parser("parts")
+    taken_apart.add_argument("--data", type=Path)
+    taken_apart.add_argument("--out", type=Path, required=True)
+    taken_apart.add_argument("--mebibytes", type=int, default=30)
+    taken_apart.set_defaults(work=parts)
+    for name, work in (("run", run), ("prepare", prepare), ("time", measure)):
+        word = words.add_parser(name)
+        word.set_defaults(work=work)
+        _add_run(word)
+    return parser.parse_args()
+
+
+def _add_run(word: argparse.ArgumentParser) -> None:
+    word.add_argument("--network", default="resnet56", choices=["resnet20", "resnet56"])
+    word.add_argument("--rows", type=lambda text: text.split(";"), default=[*ROWS], help="; between them")
+    word.add_argument("--speedups", type=_floats, default=[2.1, 2.55])
+    word.add_argument("--seeds", type=_ints, default=[0, 1, 2])
+    word.add_argument("--epochs", type=int, default=100)
+    word.add_argument("--rate", type=float, default=RATE)
+    word.add_argument("--augment", default="flip", choices=["none", "shift", "flip"])
+    word.add_argument("--criterion", default="refit")
+    word.add_argument("--multiple", type=int, default=1, help="of kept widths")
+    word.add_argument("--calibration", type=int, default=2_000)
+    word.add_argument("--images", type=int, help="to train on, of all")
+    word.add_argument("--test", type=int, help="to test with, of all")
+    word.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    word.add_argument("--fastest", action="store_true", help="let cuDNN try its algorithms")
+    word.add_argument("--weights", type=Path)
+    word.add_argument("--data", type=Path, help=".npz, or a folder that `parts` wrote")
+    word.add_argument("--starts", type=Path, help="folder of what `prepare` keeps")
+    word.add_argument("--out", type=Path, default=Path("build/recovery/runs.jsonl"))
+
+
+def _floats(text: str) -> list[float]:
+    return [float(one) for one in text.split(",")]
+
+
+def _ints(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()
