@@ -6,6 +6,7 @@ from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
+from edgeprune.core.drop import Drop
 from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
@@ -23,7 +24,6 @@ from edgeprune.core.report import (
     DeliveredArtifact,
     Deviation,
     Device,
-    Drop,
     Finetuning,
     ImageCounts,
     Latency,

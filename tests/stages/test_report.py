@@ -14,13 +14,13 @@ from core.documents import COST, DEVICE, LESS, REQUEST, TARGET, an_artifact, mea
 from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
 
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.drop import Drop
 from edgeprune.core.group import Group, Reason
 from edgeprune.core.plan import Plan
 from edgeprune.core.report import (
     ClassDrop,
     Compensation,
     Deviation,
-    Drop,
     Judgement,
     Latencies,
     Latency,
