@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
-from edgeprune.core.drop import Drop
+from edgeprune.core.drop import Drop, bound_words
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
@@ -340,9 +340,8 @@ def _bounds(document: Report) -> Iterator[str]:
     """The bounds that only the finished network can be held to, and how it was found."""
     search, claim, size = document.search, document.claim, document.size
     if search is not None:
-        what = "points" if search.answers == "right" else "% changed answers"
         yield (
-            f"searched: {len(search.trials)} cuts, the smallest within {search.at_most:g} {what} at "
+            f"searched: the smallest cut within {bound_words(search.at_most, search.answers)} at "
             f"{100 * search.confidence:g} % on {search.images} selection images"
         )
         for one in search.trials:

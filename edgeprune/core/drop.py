@@ -8,6 +8,7 @@ from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.document import Document
 from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
+from edgeprune.core.units import format_points
 
 Answers = Literal["right", "same"]
 """Without labels the original's own answers are taken for the right ones: every other answer is lost."""
@@ -77,6 +78,11 @@ class Drop(Document):
         return confidence_of_drop(self.lost, self.gained, self.images, at_most=at_most)
 
 
+def bound_words(at_most: float, answers: Answers) -> str:
+    """How much may be lost: points of accuracy, or without labels a share of the answers."""
+    return format_points(at_most) if answers == "right" else f"{at_most:g} % of the answers"
+
+
 class DropClaim(Document):
     """A bound on the drop, judged on images that had no part in finding the network."""
 
@@ -110,8 +116,10 @@ class DropClaim(Document):
 
     def words(self) -> str:
         """The bound as a phrase."""
-        what = "drop" if self.answers == "right" else "changed answers"
-        return f"{what} within {self.at_most:g} points at {100 * self.confidence:g} %"
+        bound = bound_words(self.at_most, self.answers)
+        return (
+            f"{'drop' if self.answers == 'right' else 'change'} within {bound} at {100 * self.confidence:g} %"
+        )
 
     def unmet(self) -> list[str]:
         """Why the claim is refuted, as a line; nothing where it is not."""

@@ -14,6 +14,7 @@ from edgeprune.core.plan import Cost
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.size import part_of_way
+from edgeprune.core.units import format_points
 
 CONFIDENCE = 0.95
 
@@ -71,7 +72,7 @@ class Budget(Document):
         if self.size is not None:
             parts.append(f"<= {self.size} bytes{f' in {self.size_of}' if self.size_of else ''}")
         if self.max_drop is not None:
-            parts.append(f"<= {self.max_drop:g} points lost at {100 * self.certainty:g} %")
+            parts.append(f"<= {format_points(self.max_drop)} lost at {100 * self.certainty:g} %")
         return ", ".join(parts)
 
 

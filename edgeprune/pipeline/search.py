@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.core.drop import Answers, Drop
+from edgeprune.core.drop import Answers, Drop, bound_words
 from edgeprune.core.errors import DataError, GateError
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.paired import drop_interval, images_to_show
@@ -24,7 +24,7 @@ from edgeprune.core.request import Budget
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Screening
 from edgeprune.core.search import Narrowed, Search, Trial, next_bound
-from edgeprune.core.units import format_count
+from edgeprune.core.units import format_count, format_points
 from edgeprune.graph.cost import weight_bytes
 from edgeprune.pipeline.job import Job
 from edgeprune.stages.compensate import compensate
@@ -46,8 +46,8 @@ def require_enough(budget: Budget, selection: Split) -> None:
     needed = images_to_show(budget.max_drop, budget.certainty)
     if len(selection) < needed:
         raise DataError(
-            f"{len(selection)} selection images cannot show a drop within {budget.max_drop:g} points at "
-            f"{100 * budget.certainty:g} %, even if not one answer changes",
+            f"{len(selection)} selection images cannot show a drop within {format_points(budget.max_drop)} "
+            f"at {100 * budget.certainty:g} %, even if not one answer changes",
             hint=f"it takes {needed}, and more where answers change: --selection-images {2 * needed}, "
             "or a looser --max-drop",
         )
@@ -172,11 +172,10 @@ def _nothing_held(found: Search) -> GateError:
     best = min(found.trials, key=lambda one: one.drop.points)
     drop, level = best.drop, 2 * found.confidence - 1
     would_hold = drop_interval(drop.lost, drop.gained, drop.images, level=level)[1]
-    what = "points" if found.answers == "right" else "% changed answers"
+    bound, what = bound_words(found.at_most, found.answers), bound_words(drop.points, found.answers)
     return GateError(
-        f"no cut is within {found.at_most:g} {what} at {100 * found.confidence:g} %: of {len(found.trials)} "
-        f"tried, the one to {format_count(best.cost.macs)} MACs lost least, {drop.points:.2f} {what} on "
-        f"{found.images} selection images",
+        f"no cut is within {bound} at {100 * found.confidence:g} %: of {len(found.trials)} tried, the one to "
+        f"{format_count(best.cost.macs)} MACs lost least, {what} on {found.images} selection images",
         hint=f"--max-drop {math.ceil(100 * would_hold) / 100:g} holds for it; more images tell more "
         "(--selection-images), looser other bounds lose less",
     )

@@ -57,8 +57,6 @@ class Findings:
     proof: Proof
     compensation: Compensation | None
     finetuning: Finetuning | None
-    search: Search | None
-    size: SizeClaim | None
     splits: Splits | None
     artifacts: Sequence[Artifact]
     baselines: Sequence[Artifact]
@@ -66,6 +64,8 @@ class Findings:
     judgement: Judgement
     latencies: Latencies
     seconds: dict[str, float]
+    search: Search | None = None
+    size: SizeClaim | None = None
 
 
 def report(found: Findings) -> Report:
@@ -186,7 +186,8 @@ def _claims(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str
     lines = []
     if claim.verdict == "undecided":
         lines.append(
-            f"the test images are too few to tell whether the {claim.words()}: {100 * claim.certainty:.1f} %"
+            f"{claim.words()}: the test images show neither that it is nor that it is not "
+            f"({100 * claim.certainty:.1f} %)"
         )
     for one in delivered:
         if one.drop is not None and claim.model_copy(update={"drop": one.drop}).verdict == "no":
