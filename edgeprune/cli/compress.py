@@ -25,6 +25,17 @@ def compress(
     ] = None,
     macs: Annotated[str | None, typer.Option(help="Multiply-accumulates after, at most: 60M.")] = None,
     params: Annotated[str | None, typer.Option(help="Parameters after, at most: 250k.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Bytes of the smallest file, at most: 500k; 500k:fp32 for one of a precision."),
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="Search for the smallest network that loses at most so many points of accuracy."),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(help="At which --max-drop is to hold; default 0.95.")
+    ] = None,
     granularity: Annotated[
         str, typer.Option(help="What goes: channel, or single connections (connection), which leaves zeros.")
     ] = "channel",
@@ -40,7 +51,9 @@ def compress(
     ] = None,
     rounds: Annotated[
         int | None,
-        typer.Option(min=1, help="With connection: in how many rounds the epochs train; default 5."),
+        typer.Option(
+            min=1, help="Cut in so many rounds, each with its share of epochs; default 1, for connections 5."
+        ),
     ] = None,
     criterion: Annotated[
         str | None,
@@ -51,6 +64,12 @@ def compress(
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Calibration images; default 2000, or 60 % of the data.")
+    ] = None,
+    selection_images: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Images that judge choices; default 500 or 15 %, for --max-drop 5000 or 25 %."
+        ),
     ] = None,
     test_images: Annotated[int | None, typer.Option(min=1, help="Test images; default all.")] = None,
     epochs: Annotated[int, typer.Option(min=0, help="Epochs of training afterwards.")] = 0,
@@ -76,22 +95,26 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Prune, export, quantize, verify and measure a trained model for a device."""
-    if speedup is not None and speedup <= 1:
-        raise RequestError(f"--speedup {speedup:g} asks for nothing", hint="give a number above 1")
-
+    _require_bounds(speedup, max_drop, confidence)
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise RequestError(f"--learning-rate {learning_rate:g} teaches nothing", hint="give a number above 0")
 
     from edgeprune.core.recovery import Recovery, require_augment
     from edgeprune.core.registry import names
     from edgeprune.core.request import Budget, Images
+    from edgeprune.core.size import parse_size
     from edgeprune.core.target import find_target
     from edgeprune.core.thinning import thinning_of
 
+    bytes_, precision = parse_size(size) if size else (None, None)
     budget = Budget(
         speedup=speedup,
         macs=parse_count(macs, option="--macs") if macs else None,
         parameters=parse_count(params, option="--params") if params else None,
+        size=bytes_,
+        size_of=precision,
+        max_drop=max_drop,
+        confidence=confidence,
     )
     thinning = thinning_of(granularity, sparsity, pattern, scope, rounds)
     recovery = Recovery(
@@ -103,7 +126,7 @@ def compress(
         if one not in names("exporters"):
             raise RequestError(f"unknown format '{one}'", hint=did_you_mean(one, names("exporters")))
     chosen = find_target(target)
-    size = parse_shape(input) if input else None
+    shape = parse_shape(input) if input else None
 
     from edgeprune.cli import render
     from edgeprune.graph.processes import rank_here
@@ -117,12 +140,13 @@ def compress(
                 model,
                 target=chosen,
                 arch=arch,
-                input=size,
+                input=shape,
                 data=data,
                 budget=budget,
                 thinning=thinning,
                 criterion=criterion,
-                images=Images(calibration=images, test=test_images),
+                images=Images(calibration=images, selection=selection_images, test=test_images),
+                rounds=rounds or 1,
                 epochs=epochs,
                 recovery=recovery,
                 formats=tuple(format or ()),  # type: ignore[arg-type]
@@ -147,4 +171,21 @@ def compress(
         raise GateError(
             f"{len(failures)} of {len(report.artifacts)} files failed verification: {failures[0]}",
             hint="do not ship them; report.json has the details",
+        )
+    unmet = report.unmet()
+    if unmet:
+        raise GateError(unmet[0], hint="the run folder keeps the files; report.json has the details")
+
+
+def _require_bounds(speedup: float | None, max_drop: float | None, confidence: float | None) -> None:
+    """Refuse numbers that bound nothing, NaN among them."""
+    if speedup is not None and not 1 < speedup < float("inf"):
+        raise RequestError(f"--speedup {speedup:g} asks for nothing", hint="give a number above 1")
+    if max_drop is not None and not 0 < max_drop < 100:
+        raise RequestError(
+            f"--max-drop {max_drop:g} bounds nothing", hint="give points of accuracy: 1 or 0.5"
+        )
+    if confidence is not None and not 0.5 <= confidence < 1:
+        raise RequestError(
+            f"--confidence {confidence:g} is not between 0.5 and 1", hint="write 95 % like this: 0.95"
         )

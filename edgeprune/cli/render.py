@@ -11,13 +11,13 @@ from rich.table import Column, Table
 
 from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
+from edgeprune.core.drop import Drop, bound_words
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
 from edgeprune.core.report import (
     Baseline,
     DeliveredArtifact,
-    Drop,
     Finetuning,
     ImageCounts,
     Latency,
@@ -72,6 +72,8 @@ def report(document: Report, *, folder: Path) -> None:
         out.print(quality.note)
         if document.images:
             out.print(_images(document.images))
+    for line in _bounds(document):
+        out.print(line, markup=False)
     out.print(_artifacts(document))
     out.print(_where_measured(document))
     for line in document.warnings:
@@ -364,6 +366,30 @@ def _drops(quality: Qualities) -> Iterator[str]:
                 f"worst class: {one.name}, {one.drop.before:.2f} -> {one.drop.after:.2f} % of "
                 f"{one.drop.images} images (p = {one.p_value:.2g} after Holm)"
             )
+
+
+def _bounds(document: Report) -> Iterator[str]:
+    """The bounds that only the finished network can be held to, and how it was found."""
+    search, claim, size = document.search, document.claim, document.size
+    if search is not None:
+        yield (
+            f"searched: the smallest cut within {bound_words(search.at_most, search.answers)} at "
+            f"{100 * search.confidence:g} % on {search.images} selection images"
+        )
+        for one in search.trials:
+            low, high = one.drop.interval
+            yield (
+                f"  {format_count(one.cost.macs):>7} MACs  {one.drop.points:5.2f} [{low:.2f}, {high:.2f}]  "
+                f"{'holds' if one.held else 'does not hold'} ({100 * one.certainty:.1f} %), "
+                f"{format_seconds(one.seconds)}"
+            )
+    if claim is not None:
+        yield f"{claim.words()} on the test images: {claim.verdict} ({100 * claim.certainty:.1f} %)"
+    if size is not None:
+        yield (
+            f"size: {size.path} has {format_bytes(size.bytes)} of {format_bytes(size.asked)}, "
+            f"foretold {format_bytes(size.predicted)} at most"
+        )
 
 
 def _images(counts: ImageCounts) -> str:

@@ -56,6 +56,19 @@ def drop_interval(lost: int, gained: int, images: int, *, level: float = 0.95) -
     )
 
 
+def images_to_show(at_most: float, confidence: float) -> int:
+    """How many images it takes to show a drop of at most so many points, if not one answer changes.
+
+    From the statistic without discordant images, `images * d / (1 - d) = z ** 2` with d the share: fewer
+    images show it at this confidence under no circumstances.
+    """
+    from scipy.stats import norm
+
+    share = at_most / 100
+    quantile = max(0.0, float(norm.ppf(confidence)))
+    return max(1, math.ceil(quantile**2 * (1 - share) / share))
+
+
 def _check(lost: int, gained: int, images: int) -> None:
     if min(lost, gained) < 0 or images < max(1, lost + gained):
         raise ValueError(f"{lost} lost and {gained} gained of {images} images is no table of paired answers")

@@ -229,6 +229,24 @@ class PlanDifference(Document):
     only_second: tuple[str, ...] = Field(description="groups that only the second plan cuts")
 
 
+def composed(first: Sequence[Cut], second: Sequence[Cut]) -> tuple[Cut, ...]:
+    """What two cuts made one after the other keep, in units of the network before the first.
+
+    Units of the second are those that the first kept, in their order.
+    """
+    before = {cut.group: cut for cut in first}
+    both = dict(before)
+    for cut in second:
+        wide = before.get(cut.group)
+        if wide is None:
+            both[cut.group] = cut
+            continue
+        assert cut.units == len(wide.kept), f"{cut.group}: {cut.units} units follow on {len(wide.kept)}"
+        kept = tuple(wide.kept[unit] for unit in cut.kept)
+        both[cut.group] = wide.model_copy(update={"kept": kept})
+    return tuple(both.values())
+
+
 def find_plan(path: Path) -> Plan:
     """The plan in a file or run folder.
 

@@ -8,9 +8,11 @@ from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
-from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
+from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.plan import Cost
 from edgeprune.core.recovery import Augment
+from edgeprune.core.search import Search
+from edgeprune.core.size import SizeClaim
 from edgeprune.core.timing import Timing
 
 
@@ -20,70 +22,6 @@ class Quality(Document):
     top1: float = Field(ge=0, le=100, description="percent of images answered correctly")
     images: int = Field(gt=0)
     interval: tuple[float, float] = Field(description="95 % Wilson interval of top1, percent")
-
-
-class Drop(Document):
-    """What became of the original's right answers, image by image; the rest follows from the counts."""
-
-    both_right: int = Field(ge=0)
-    lost: int = Field(ge=0, description="images that only the original answers rightly")
-    gained: int = Field(ge=0, description="images that only the other answers rightly")
-    both_wrong: int = Field(ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _derive_again(cls, data: Any) -> Any:
-        """Leave out statistics that a written document carries: they follow from the counts."""
-        if isinstance(data, dict):
-            derived = {"before", "after", "points", "interval", "p_value"}
-            return {key: value for key, value in data.items() if key not in derived}
-        return data
-
-    @model_validator(mode="after")
-    def _has_images(self) -> Drop:
-        if not self.images:
-            raise ValueError("a drop needs at least one image")
-        return self
-
-    @property
-    def images(self) -> int:
-        """How many images both have answered."""
-        return self.both_right + self.lost + self.gained + self.both_wrong
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def before(self) -> float:
-        """Percent of the images that the original answers rightly."""
-        return round(100 * (self.both_right + self.lost) / self.images, 4)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def after(self) -> float:
-        """Percent of the images that the other answers rightly."""
-        return round(100 * (self.both_right + self.gained) / self.images, 4)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def points(self) -> float:
-        """By how many points the accuracy fell; negative where it rose."""
-        return round(100 * (self.lost - self.gained) / self.images, 4)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def interval(self) -> tuple[float, float]:
-        """95 % interval of `points` (Tango's, for paired answers)."""
-        low, high = drop_interval(self.lost, self.gained, self.images)
-        return round(low, 4), round(high, 4)
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def p_value(self) -> float:
-        """Of McNemar's exact test that nothing changed."""
-        return float(f"{mcnemar_p_value(self.lost, self.gained):.6g}")
-
-    def confidence(self, *, at_most: float) -> float:
-        """Confidence, 0 to 1, that the accuracy falls by at most so many points on images like these."""
-        return confidence_of_drop(self.lost, self.gained, self.images, at_most=at_most)
 
 
 class ClassDrop(Document):
@@ -170,6 +108,7 @@ class Judgement(Document):
     """Everything `verify` found."""
 
     quality: Qualities
+    claim: DropClaim | None = Field(default=None, description="of a bound on the drop")
     verdicts: tuple[Verdict, ...]
 
 
@@ -311,6 +250,7 @@ class Report(Document):
     images: ImageCounts | None
     criterion: str
     budget: str
+    rounds: int = Field(default=1, description="in how many rounds the network was cut")
     cost: Costs
     groups: int
     locked: dict[str, str]
@@ -319,6 +259,9 @@ class Report(Document):
     finetuning: Finetuning | None = None
     thinned: Thinned | None = Field(default=None, description="where connections went instead of channels")
     quality: Qualities
+    search: Search | None = Field(default=None, description="how the smallest network was searched for")
+    claim: DropClaim | None = Field(default=None, description="the bound on the drop, on the test images")
+    size: SizeClaim | None = Field(default=None, description="the bound on the smallest file")
     artifacts: tuple[DeliveredArtifact, ...]
     baseline: tuple[Baseline, ...] = Field(
         default=(), description="the original network in the same formats: what the others are compared with"
@@ -327,5 +270,10 @@ class Report(Document):
     timing_s: dict[str, float] = Field(description="wall time per stage, seconds")
 
     def failures(self) -> list[str]:
-        """Promises that were not met, one line each."""
+        """Files that failed verification, one line each."""
         return [f"{one.path}: {one.why}" for one in self.artifacts if not one.passed]
+
+    def unmet(self) -> list[str]:
+        """Bounds that the finished network does not keep to, one line each."""
+        claims = (self.claim, self.size)
+        return [why for claim in claims if claim is not None for why in claim.unmet()]

@@ -72,7 +72,7 @@ def thinning_of(
     RequestError
         A value that means nothing, an option of the other granularity, or no budget.
     """
-    given = {"--sparsity": sparsity, "--pattern": pattern, "--scope": scope, "--rounds": rounds}
+    given = {"--sparsity": sparsity, "--pattern": pattern, "--scope": scope}
     granularity = _one_of("--granularity", granularity, get_args(Granularity))
     if granularity == "channel":
         for option, value in given.items():

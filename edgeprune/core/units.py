@@ -54,6 +54,11 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def format_points(points: float) -> str:
+    """Points of accuracy as they were asked for: 1 -> '1 point', 0.5 -> '0.5 points'."""
+    return f"{points:g} point{'' if points == 1 else 's'}"
+
+
 def format_operator(name: str) -> str:
     """An ATen operator as people call it: 'aten.conv2d.default' -> 'conv2d'."""
     return name.removeprefix("aten.").partition(".")[0] if name.startswith("aten.") else name

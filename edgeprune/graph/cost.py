@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.plan import Cost
+from edgeprune.core.artifact import Precision
+from edgeprune.core.plan import Cost, Cut
+from edgeprune.core.size import BYTES
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Labels, Narrowed
 from edgeprune.graph.nodes import operator_name, single_sizes
@@ -36,8 +38,13 @@ def count(coupling: Coupling, narrowed: Narrowed | None = None) -> Cost:
     )
 
 
+def weight_bytes(coupling: Coupling, cuts: Iterable[Cut], precision: Precision) -> int:
+    """Bytes that the weights take after some cuts in a file of a precision."""
+    return CostModel(coupling).weight_bytes(coupling.kept(cuts), precision)
+
+
 class CostModel:
-    """MACs and parameters as sums of products of widths, fast enough to ask thousands of times.
+    """MACs, parameters and bytes as sums of products of widths, fast enough to ask thousands of times.
 
     `kept` says of every class whether it stays, see `Coupling.kept`.
     """
@@ -48,12 +55,15 @@ class CostModel:
         parameters = dict(coupling.program.module.named_parameters())
         unique = {id(parameters[name]): name for name in coupling.tensors if name in parameters}
         read_by = {str(node.target): node for node in nodes if node.op == "get_attr"}
-        stored = [
-            _Term(1, [*coupling.tensors[name], *_existence(coupling, read_by[name])])
+        stored = {
+            name: _Term(1, [*coupling.tensors[name], *_existence(coupling, read_by[name])])
             for name in unique.values()
-        ]
+        }
+        matrices = [term for name, term in stored.items() if parameters[name].ndim > 1]
+        vectors = [term for name, term in stored.items() if parameters[name].ndim <= 1]
         self._macs = _Products.of(macs, coupling.class_of)
-        self._parameters = _Products.of(stored, coupling.class_of)
+        self._matrices = _Products.of(matrices, coupling.class_of)
+        self._vectors = _Products.of(vectors, coupling.class_of)
 
     def macs(self, kept: NDArray[np.bool_]) -> int:
         """Multiply-accumulates with only the kept classes."""
@@ -61,18 +71,24 @@ class CostModel:
 
     def parameters(self, kept: NDArray[np.bool_]) -> int:
         """Parameters with only the kept classes."""
-        return self._parameters.total(kept)
+        return self._matrices.total(kept) + self._vectors.total(kept)
+
+    def weight_bytes(self, kept: NDArray[np.bool_], precision: Precision) -> int:
+        """Bytes the weights take in a file of a precision with only the kept classes."""
+        weight, entry = BYTES[precision]
+        return weight * self._matrices.total(kept) + entry * self._vectors.total(kept)
 
     def around(self, classes: NDArray[np.int64]) -> CostModel:
         """The same costs, counted only where some classes take part: enough for differences."""
         part = copy(self)
         part._macs = self._macs.around(classes)
-        part._parameters = self._parameters.around(classes)
+        part._matrices = self._matrices.around(classes)
+        part._vectors = self._vectors.around(classes)
         return part
 
     def classes(self) -> NDArray[np.int64]:
         """Every class on which these costs depend."""
-        return np.concatenate([self._macs.classes, self._parameters.classes])
+        return np.concatenate([self._macs.classes, self._matrices.classes, self._vectors.classes])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

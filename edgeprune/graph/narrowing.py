@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from edgeprune.core.errors import GateError
 from edgeprune.core.narrowing import Narrowing
 from edgeprune.core.plan import Cut
+from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.flow import Axes, Narrowed
 
@@ -42,6 +46,45 @@ def dropped(coupling: Coupling, cuts: Sequence[Cut]) -> tuple[str, ...]:
         for node in coupling.program.graph.nodes
         if node.op == "get_attr" and not coupling.runs(node, narrowed)
     )
+
+
+def carry_over(
+    wider: Program, narrower: Program, before: Mapping[str, Narrowing], after: Mapping[str, Narrowing]
+) -> Program:
+    """Put the values of a wider network into a narrower one, both cut from the same; returns the latter.
+
+    Parameters
+    ----------
+    before, after : mapping
+        What stays of the common origin's tensors in the wider and in the narrower network.
+
+    Raises
+    ------
+    GateError
+        The narrower one keeps what the wider has not.
+    """
+    values = wider.tensors()
+    with torch.no_grad():
+        for name, tensor in narrower.tensors().items():
+            # Positions to pick are the graph's own constants: surgery has worked them out.
+            if tensor.is_floating_point():
+                tensor.copy_(_part(name, values[name], before.get(name), after.get(name)))
+    return narrower
+
+
+def _part(name: str, value: Tensor, before: Narrowing | None, after: Narrowing | None) -> Tensor:
+    kept_before, kept_after = (one.kept if one is not None else {} for one in (before, after))
+    for axis in kept_before.keys() | kept_after.keys():
+        here = np.asarray(kept_before.get(axis, range(value.shape[axis])))
+        shape = (before or after or Narrowing(shape=tuple(value.shape), kept={})).shape
+        wanted = np.asarray(kept_after.get(axis, range(shape[axis])))
+        if not np.isin(wanted, here).all():
+            raise GateError(
+                f"'{name}' was cut in one round and cannot stay so beside what the next one cuts",
+                hint="cut at once: leave --rounds out",
+            )
+        value = value.index_select(axis, torch.from_numpy(np.searchsorted(here, wanted)))
+    return value
 
 
 def _kept(axes: Axes, narrowed: Narrowed) -> dict[int, tuple[int, ...]]:

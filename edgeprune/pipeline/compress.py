@@ -12,47 +12,34 @@ from edgeprune.core.artifact import Artifact, Format
 from edgeprune.core.errors import StorageError
 from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
-from edgeprune.core.plan import Plan
 from edgeprune.core.progress import Progress, Silent
-from edgeprune.core.protocols import Criterion
-from edgeprune.core.recovery import Recovery, default_augment
-from edgeprune.core.registry import build_from
+from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
-from edgeprune.core.screening import Screening
+from edgeprune.core.size import SizeBound
 from edgeprune.core.target import Target, find_target
 from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.processes import Processes, together
+from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
-from edgeprune.pipeline.kept import (
-    Cut,
-    CutStore,
-    DeliveryStore,
-    Finetuned,
-    FinetunedStore,
-    Refitted,
-    RefittedStore,
-    Shrunk,
-)
+from edgeprune.pipeline.cutting import cut_network
+from edgeprune.pipeline.job import Job
+from edgeprune.pipeline.kept import DeliveryStore
+from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
-from edgeprune.pipeline.thin_out import thin_out
+from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
+from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.ask import ask
-from edgeprune.stages.compensate import compensate
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
-from edgeprune.stages.finetune import RATE, Course, finetune
 from edgeprune.stages.load import load, read_weights, require_single
-from edgeprune.stages.plan import plan
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
-from edgeprune.stages.screen import screen
-from edgeprune.stages.shrink import shrink
-from edgeprune.stages.verify import compare_answers, judge, verify
+from edgeprune.stages.verify import claimed, compare_answers, judge, verify
 
 if TYPE_CHECKING:
     from torch import nn
@@ -76,6 +63,7 @@ def compress(
     thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
+    rounds: int = 1,
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: tuple[Format, ...] = (),
@@ -98,7 +86,9 @@ def compress(
     budget : Budget, optional
         Default: half the MACs.
     thinning : Thinning, optional
-        Takes single connections away instead of channels; with it there is no budget.
+        Takes single connections away instead of channels; with it there is no budget, and its own `rounds`.
+    rounds : int
+        Cut in so many rounds, each of which screens what the one before left.
     epochs, recovery : int, Recovery, optional
         How long and how to train after the refit, or the command that does.
     allow_inexact : of str, optional
@@ -132,6 +122,7 @@ def compress(
             thinning=thinning,
             criterion=criterion,
             images=images,
+            rounds=rounds,
             epochs=epochs,
             recovery=recovery,
             formats=formats,
@@ -179,84 +170,42 @@ def _run(
     source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
 ) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
+    folder = run.folder
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
-    if request.thinning is not None:
-        shrunk = thin_out(original, splits, request, run, progress)
-    else:
-        shrunk = _cut_channels(original, coupling, splits, request, target, run, progress)
-    return _deliver(original, shrunk, splits, request, target, run, progress)
-
-
-def _cut_channels(
-    original: Program,
-    coupling: Coupling,
-    splits: Splits | None,
-    request: Request,
-    target: Target,
-    run: SharedRun,
-    progress: Progress,
-) -> Shrunk:
-    """Whole channels go, and what is left is refitted and trained."""
-    seed, folder = request.seed, run.folder
-    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
-
-    screening = run.stage(
-        "screen",
-        lambda: _screen(coupling, splits, criterion, request, run.team, progress),
-        Documents(Screening, "screening.json"),
-        shared=True,
-    )
-    proposal = run.stage(
-        "plan",
-        lambda: plan(coupling, screening, request.budget, multiple=target.channels.multiple, seed=seed),
-        Documents(Plan, hidden("proposal.json")),
-    )
-    cut = run.stage("shrink", lambda: _shrink(coupling, proposal, progress), CutStore(coupling))
-    network, compensation, finetuning = cut.program, None, None
     if splits is not None:
-        refitted = run.stage(
-            "compensate",
-            lambda: _compensate(coupling, cut, splits, seed, progress),
-            RefittedStore(),
+        require_enough(request.budget, splits.selection)
+    ranking = default_criterion if request.thinning is None else default_connection_criterion
+    criterion = request.criterion or ranking(splits.calibration if splits else None)
+
+    def baseline_stage() -> Delivery:
+        return run.stage(
+            "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
         )
-        network, compensation = refitted.program, refitted.compensation
-    if splits is not None and request.epochs:
-        finetuned = run.stage(
-            "finetune",
-            lambda: _finetune(original, refitted.program, splits, request, run, progress),
-            FinetunedStore(),
-            shared=True,
+
+    size = None
+    if request.budget.size is not None:
+        whole = baseline_stage()
+        size = run.stage(
+            "size",
+            lambda: _weigh(coupling, whole, target, splits, request, folder, progress),
+            Documents(SizeBound, hidden("size.json")),
         )
-        network, finetuning = finetuned.program, finetuned.finetuning
+    job = Job(request, target, coupling, splits, criterion, size, run, progress)
+    made = thin_out(job) if request.thinning is not None else cut_network(job)
+    network = made.program
     if request.recovery.command is not None:
         network = run.stage(
             "retrain",
             lambda: _retrain(network, request, folder, progress),
             Programs(hidden("retrained.pt2")),
         )
-    return Shrunk(network, criterion, coupling.groups, cut.plan, cut.proof, compensation, finetuning)
+    final = run.stage("save", lambda: network, Programs(MODEL))
 
-
-def _deliver(
-    original: Program,
-    shrunk: Shrunk,
-    splits: Splits | None,
-    request: Request,
-    target: Target,
-    run: SharedRun,
-    progress: Progress,
-) -> Report:
-    """Files of the shrunk network, beside those of the original, judged and timed."""
-    folder = run.folder
-    final = run.stage("save", lambda: shrunk.program, Programs(MODEL))
-
-    baseline = run.stage(
-        "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
-    )
+    baseline = baseline_stage()
     exported = run.stage(
         "export", lambda: _export(final, request, folder, progress), DeliveryStore("exported.json")
     )
@@ -280,13 +229,15 @@ def _deliver(
         Findings(
             request=request,
             target=target,
-            criterion=shrunk.criterion,
-            groups=shrunk.groups,
-            plan=shrunk.plan,
-            proof=shrunk.proof,
-            compensation=shrunk.compensation,
-            finetuning=shrunk.finetuning,
-            thinned=shrunk.thinned,
+            criterion=criterion,
+            groups=coupling.groups,
+            plan=made.plan,
+            proof=made.proof,
+            compensation=made.compensation,
+            finetuning=made.finetuning,
+            search=made.search,
+            thinned=made.thinned,
+            size=None if size is None else size_claim(size, coupling, made.plan, artifacts, request.budget),
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -294,7 +245,7 @@ def _deliver(
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
-            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if shrunk.thinned else {},
+            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if made.thinned else {},
         )
     )
     if run.team.first:
@@ -313,75 +264,6 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
     )
     progress.finish()
     return require_single(program)
-
-
-def _screen(
-    coupling: Coupling,
-    splits: Splits | None,
-    criterion: str,
-    request: Request,
-    team: Processes,
-    progress: Progress,
-) -> Screening:
-    ranking: Criterion = build_from("criteria", criterion)
-    return screen(
-        coupling,
-        splits.calibration if splits else None,
-        ranking,
-        name=criterion,
-        classes=splits.classes if splits else 0,
-        class_names=request.labels,
-        selection=splits.selection if splits else None,
-        seed=request.seed,
-        also=("gram", "moments"),
-        team=team,
-        progress=progress,
-    )
-
-
-def _shrink(coupling: Coupling, proposal: Plan, progress: Progress) -> Cut:
-    progress.start("shrink and prove")
-    result = Cut(*shrink(coupling, proposal))
-    progress.finish()
-    return result
-
-
-def _compensate(coupling: Coupling, cut: Cut, splits: Splits, seed: int, progress: Progress) -> Refitted:
-    return Refitted(
-        *compensate(
-            coupling,
-            cut.program,
-            cut.plan,
-            splits.calibration,
-            splits.selection,
-            seed=seed,
-            progress=progress,
-        )
-    )
-
-
-def _finetune(
-    original: Program, refitted: Program, splits: Splits, request: Request, run: SharedRun, progress: Progress
-) -> Finetuned:
-    asked = request.recovery
-    course = Course(
-        epochs=request.epochs,
-        learning_rate=asked.learning_rate or RATE,
-        augment=asked.augment or default_augment(original.input_size),
-        seed=request.seed,
-    )
-    return Finetuned(
-        *finetune(
-            original,
-            refitted,
-            splits.training,
-            splits.selection,
-            course,
-            checkpoint=run.folder / hidden("checkpoint.pt"),
-            team=run.team,
-            progress=progress,
-        )
-    )
 
 
 def _retrain(network: Program, request: Request, folder: Path, progress: Progress) -> Program:
@@ -415,6 +297,22 @@ def _baseline(original: Program, request: Request, folder: Path, progress: Progr
     return Delivery(artifacts=tuple(moved), failed=failed)
 
 
+def _weigh(
+    coupling: Coupling,
+    whole: Delivery,
+    target: Target,
+    splits: Splits | None,
+    request: Request,
+    folder: Path,
+    progress: Progress,
+) -> SizeBound:
+    progress.start("weigh the original")
+    calibration = splits.calibration if splits else None
+    bound = weighed(coupling, whole.artifacts, target.precisions, calibration, request.budget, folder)
+    progress.finish()
+    return bound
+
+
 def _quantize(
     exported: Delivery, target: Target, splits: Splits | None, folder: Path, progress: Progress
 ) -> Delivery:
@@ -445,7 +343,8 @@ def _verify(
     verdicts = verify(
         final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
     )
-    return Judgement(quality=quality, verdicts=tuple(verdicts))
+    claim = claimed(before, after, splits.test.labels, request.budget)
+    return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
 
 
 def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:

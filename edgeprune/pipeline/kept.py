@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.core.group import Group
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import PLAN, Plan
-from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof, Thinned
+from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.stored import Programs
 from edgeprune.stages.shrink import replay
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shrunk:
-    """The network to be delivered, and how it came to be."""
-
-    program: Program
-    criterion: str
-    groups: Sequence[Group]
-    plan: Plan
-    proof: Proof
-    compensation: Compensation | None = None
-    finetuning: Finetuning | None = None
-    thinned: Thinned | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,28 +32,34 @@ class Refitted:
 
 
 class CutStore:
-    """Keeps the plan and its proof; the program is cut again, which takes no time."""
+    """Keeps the plan and its proof; the program is cut again, which takes no time.
 
-    def __init__(self, coupling: Coupling) -> None:
+    What belongs to a round (1, 2, ...) that others follow is kept out of sight.
+    """
+
+    def __init__(self, coupling: Coupling, round: int | None = None) -> None:
         self._coupling = coupling
+        self._plan = PLAN if round is None else hidden(f"plan-{round}.json")
+        self._proof = hidden(_of_round("proof.json", round))
 
     def write(self, value: Cut, folder: Path) -> list[Path]:
         """Write the plan and its proof."""
-        value.plan.save(folder / PLAN)
-        value.proof.save(folder / hidden("proof.json"))
-        return [folder / PLAN, folder / hidden("proof.json")]
+        value.plan.save(folder / self._plan)
+        value.proof.save(folder / self._proof)
+        return [folder / self._plan, folder / self._proof]
 
     def read(self, folder: Path) -> Cut:
         """Read them, and cut again."""
-        done = Plan.load(folder / PLAN)
-        return Cut(replay(self._coupling, done), done, Proof.load(folder / hidden("proof.json")))
+        done = Plan.load(folder / self._plan)
+        return Cut(replay(self._coupling, done), done, Proof.load(folder / self._proof))
 
 
 class RefittedStore:
-    """Keeps the refitted program and what the refit did."""
+    """Keeps the refitted program and what the refit did, of one round."""
 
-    _program = Programs(hidden("refitted.pt2"))
-    _document = Documents(Compensation, hidden("compensation.json"))
+    def __init__(self, round: int | None = None) -> None:
+        self._program = Programs(hidden(_of_round("refitted.pt2", round)))
+        self._document = Documents(Compensation, hidden(_of_round("compensation.json", round)))
 
     def write(self, value: Refitted, folder: Path) -> list[Path]:
         """Write the program and what the refit did."""
@@ -92,11 +82,11 @@ class Finetuned:
 
 
 class FinetunedStore:
-    """Keeps the trained program and what training did."""
+    """Keeps the trained program and what training did, of one round."""
 
-    def __init__(self, round: str = "") -> None:
-        self._program = Programs(hidden(f"finetuned{round}.pt2"))
-        self._document = Documents(Finetuning, hidden(f"finetuning{round}.json"))
+    def __init__(self, round: int | None = None) -> None:
+        self._program = Programs(hidden(_of_round("finetuned.pt2", round)))
+        self._document = Documents(Finetuning, hidden(_of_round("finetuning.json", round)))
 
     def write(self, value: Finetuned, folder: Path) -> list[Path]:
         """Write the program and what training did."""
@@ -124,3 +114,9 @@ class DeliveryStore:
     def read(self, folder: Path) -> Delivery:
         """Read the list again."""
         return self._document.read(folder)
+
+
+def _of_round(name: str, round: int | None) -> str:
+    """The name of a file of one round: 'proof.json' of round 2 is 'proof-2.json'."""
+    stem, dot, ending = name.partition(".")
+    return name if round is None else f"{stem}-{round}{dot}{ending}"

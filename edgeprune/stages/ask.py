@@ -37,6 +37,7 @@ def ask(
     thinning: Thinning | None = None,
     criterion: str | None = None,
     images: Images | None = None,
+    rounds: int = 1,
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
@@ -52,7 +53,8 @@ def ask(
         The model file does not exist.
     RequestError
         A format the target has no runtime for, an unknown criterion, training without data or in two ways,
-        an operator that cannot be allowed, or connections asked for with what only channels can give.
+        bounds that contradict one another or cannot be judged, an operator that cannot be allowed, or
+        connections asked for with what only channels can give.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -72,8 +74,11 @@ def ask(
         raise RequestError("--epochs needs labelled images", hint="give --data")
     asked = recovery or Recovery()
     _require_one_way(epochs, asked)
+    wanted = _or_default(budget) if thinning is None else Budget()
     if thinning is not None:
         _require_connections(thinning, budget, epochs, asked)
+    else:
+        _require_sense(wanted, target, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -89,10 +94,11 @@ def ask(
         target=target.name,
         target_sha256=hashlib.sha256(target.to_json().encode()).hexdigest(),
         version=version("edgeprune"),
-        budget=_or_default(budget) if thinning is None else Budget(),
+        budget=wanted,
         thinning=thinning,
         criterion=criterion,
         images=images or Images(),
+        rounds=rounds if thinning is None else 1,
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
@@ -210,8 +216,37 @@ def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int,
         )
 
 
+def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) -> None:
+    """Refuse bounds that nothing can be judged by, or that contradict one another."""
+    if budget.confidence is not None and budget.max_drop is None:
+        raise RequestError("--confidence without --max-drop", hint="say how much may be lost: --max-drop 1")
+    if budget.max_drop is not None and not has_data:
+        raise RequestError(
+            "--max-drop needs images to judge by",
+            hint="give --data; without labels the answers are compared with the original's",
+        )
+    if budget.max_drop is not None and rounds > 1:
+        raise RequestError(
+            "--max-drop searches by single cuts, --rounds makes several",
+            hint="search first, then give the budget it found with --rounds",
+        )
+    if rounds > 1 and not has_data:
+        raise RequestError(
+            "--rounds needs images: without them nothing is refitted or screened anew in between",
+            hint="give --data, or leave --rounds out",
+        )
+    if budget.size_of is not None and budget.size_of not in {"fp32", *target.precisions}:
+        raise RequestError(
+            f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
+            hint=did_you_mean(budget.size_of, ["fp32", *target.precisions]),
+        )
+
+
 def _or_default(budget: Budget | None) -> Budget:
-    return budget if budget is not None and budget.words() else Budget(speedup=DEFAULT_SPEEDUP)
+    """Half of the MACs where no bound is given; a confidence alone is kept, to be refused."""
+    if budget is None or not (budget.words() or budget.confidence is not None):
+        return Budget(speedup=DEFAULT_SPEEDUP)
+    return budget
 
 
 def _source_hash(arch: str | None, base: str) -> str:

@@ -29,7 +29,8 @@ def draw(request: Request, program: Program) -> Splits | None:
             f"{pools.train.name}: no labels to train on",
             hint="leave --epochs out: everything else goes on without labels",
         )
-    calibration, selection = request.images.counts(pools.train.size)
+    judging = request.budget.max_drop is not None
+    calibration, selection = request.images.counts(pools.train.size, judging=judging)
     splits = draw_splits(
         pools,
         request.preprocess,

@@ -31,6 +31,8 @@ from edgeprune.core.report import (
 )
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Splits
+from edgeprune.core.search import Search
+from edgeprune.core.size import SizeClaim
 from edgeprune.core.target import Target
 
 _PACKAGES = (
@@ -63,6 +65,8 @@ class Findings:
     judgement: Judgement
     latencies: Latencies
     seconds: dict[str, float]
+    search: Search | None = None
+    size: SizeClaim | None = None
     thinned: Thinned | None = None
     deflated: Mapping[str, int] = field(default_factory=dict)
     """Bytes after packing by path, where connections went."""
@@ -95,6 +99,7 @@ def report(found: Findings) -> Report:
         images=_counts(found.splits),
         criterion=found.criterion,
         budget=found.plan.budget,
+        rounds=found.request.rounds,
         cost=Costs(before=found.plan.before, after=found.plan.after),
         groups=len(found.groups),
         locked={group.id: str(group.locked) for group in found.groups if group.locked},
@@ -103,6 +108,9 @@ def report(found: Findings) -> Report:
         finetuning=found.finetuning,
         thinned=found.thinned,
         quality=found.judgement.quality,
+        search=found.search,
+        claim=found.judgement.claim,
+        size=found.size,
         artifacts=delivered,
         baseline=baselines,
         warnings=tuple(_warnings(found, delivered, baselines)),
@@ -146,6 +154,8 @@ def _warnings(
 ) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
+    if not found.plan.cuts and found.thinned is None:
+        lines.append("nothing was cut: the network meets the budget as it is")
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
     lines += _thinning_warnings(found.thinned) if found.thinned is not None else []
     compensation = found.compensation
@@ -159,6 +169,7 @@ def _warnings(
         for one in found.judgement.quality.classes
         if one.drop.points > 0 and one.p_value < _SIGNIFICANT
     ]
+    lines += _claims(found, delivered)
     if found.finetuning is not None and found.finetuning.kept == "start":
         lines.append("training did not help on the selection images and was not kept")
     originals = {one.format: one for one in baselines}
@@ -170,6 +181,25 @@ def _warnings(
         base = floats.get(one.format)
         if base is not None and one is not base:
             lines += _against_float(one, base, found.judgement.quality.shrunk)
+    return lines
+
+
+def _claims(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str]:
+    """What is not certain of the bound on the drop: for the network, and for each file by itself."""
+    claim = found.judgement.claim
+    if claim is None:
+        return []
+    lines = []
+    if claim.verdict == "undecided":
+        lines.append(
+            f"{claim.words()}: the test images show neither that it is nor that it is not "
+            f"({100 * claim.certainty:.1f} %)"
+        )
+    for one in delivered:
+        if one.drop is not None and claim.model_copy(update={"drop": one.drop}).verdict == "no":
+            lines.append(
+                f"{one.path} loses {one.drop.points:.2f} points, more than the {claim.at_most:g} allowed"
+            )
     return lines
 
 

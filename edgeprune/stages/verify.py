@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Runtime, Session
 from edgeprune.core.registry import build
-from edgeprune.core.report import ClassDrop, Deviation, Drop, Qualities, Quality, Verdict
+from edgeprune.core.report import ClassDrop, Deviation, Qualities, Quality, Verdict
+from edgeprune.core.request import Budget
 from edgeprune.core.samples import Split
 from edgeprune.core.target import Target
 from edgeprune.graph.answer import answers
@@ -79,6 +81,30 @@ def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: N
         lost=int((before & ~after).sum()),
         gained=int((~before & after).sum()),
         both_wrong=int((~before & ~after).sum()),
+    )
+
+
+def compared(
+    original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64] | None
+) -> Drop:
+    """The drop; without labels the original's answers count as right, and every other answer is lost."""
+    return drop_of(original, other, original.argmax(1) if labels is None else labels)
+
+
+def claimed(
+    original: NDArray[np.float32],
+    shrunk: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+    budget: Budget,
+) -> DropClaim | None:
+    """What the images say of the budget's bound on the drop; None without one."""
+    if budget.max_drop is None:
+        return None
+    return DropClaim(
+        at_most=budget.max_drop,
+        confidence=budget.certainty,
+        answers="same" if labels is None else "right",
+        drop=compared(original, shrunk, labels),
     )
 
 

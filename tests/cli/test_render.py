@@ -41,6 +41,17 @@ def test_an_exact_run_says_nothing_of_it(capfd: pytest.CaptureFixture[str]) -> N
     assert not [line for line in printed(with_inexact(), capfd) if line.startswith("exactness")]
 
 
+def test_bounds_are_answered_with_the_trials_that_led_there(capfd: pytest.CaptureFixture[str]) -> None:
+    lines = printed(a_report(), capfd)
+    place = next(number for number, line in enumerate(lines) if line.startswith("searched: "))
+    assert lines[place : place + 4] == [
+        "searched: the smallest cut within 1 point at 90 % on 200 selection images",
+        "     10 k MACs   1.00 [-2.16, 4.43]  does not hold (50.0 %), 2.5 s",
+        "drop within 1 point at 90 % on the test images: undecided (50.0 %)",
+        "size: model.onnx has 2.0 kB of 9.0 kB, foretold 2.2 kB at most",
+    ]
+
+
 def test_a_run_that_took_connections_away_says_what_is_left_and_what_zeros_are_worth(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

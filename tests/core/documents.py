@@ -8,6 +8,7 @@ from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
+from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
@@ -25,7 +26,6 @@ from edgeprune.core.report import (
     DeliveredArtifact,
     Deviation,
     Device,
-    Drop,
     Finetuning,
     ImageCounts,
     Latency,
@@ -45,6 +45,8 @@ from edgeprune.core.screening import (
     Screening,
     ServedClasses,
 )
+from edgeprune.core.search import Search, Trial
+from edgeprune.core.size import SizeClaim
 from edgeprune.core.sparsity import Connections, Sparsity
 from edgeprune.core.target import Channels, Fact, Host, Target
 from edgeprune.core.thinning import Thinning
@@ -54,6 +56,16 @@ COST = Cost(parameters=1000, macs=20_000, weight_bytes=4000, peak_activation_byt
 LESS = Cost(parameters=500, macs=10_000, weight_bytes=2000, peak_activation_bytes=4096)
 QUALITY = Quality(top1=91.5, images=200, interval=(86.8, 94.6))
 DROP = Drop(both_right=180, lost=5, gained=3, both_wrong=12)
+SEARCH = Search(
+    at_most=1.0,
+    confidence=0.9,
+    answers="right",
+    images=200,
+    narrows="macs",
+    trials=(
+        Trial(asked=11_000, reached=10_000, cost=LESS, drop=DROP, certainty=0.5, held=False, seconds=2.5),
+    ),
+)
 TIMING = Timing(samples_ns=(1_100_000, 900_000, 1_000_000, 4_000_000), warmup=2, threads=1)
 DEVICE = Device(
     name="box (a cpu)",
@@ -86,10 +98,19 @@ REQUEST = Request(
     labels=("cat", "dog"),
     preprocess=Preprocess(crop=16, scale=255.0, mean=(0.5,), std=(0.2, 0.2, 0.2)),
     target="board",
-    budget=Budget(speedup=2.0, macs=10_000, parameters=500),
+    budget=Budget(
+        speedup=2.0,
+        macs=10_000,
+        parameters=500,
+        size=9000,
+        size_of="fp16",
+        max_drop=1.0,
+        confidence=0.9,
+    ),
     thinning=Thinning(times=70.0, scope="layer", rounds=3),
     criterion="l2",
     images=Images(calibration=10, selection=5, test=20),
+    rounds=2,
     epochs=1,
     recovery=Recovery(learning_rate=0.01, augment="flip", command="train {model} {out}"),
     formats=("onnx",),
@@ -205,6 +226,7 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
         images=ImageCounts(calibration=10, selection=5, test=200),
         criterion="l2",
         budget=">= 2x fewer MACs",
+        rounds=2,
         cost=Costs(before=COST, after=LESS),
         groups=2,
         locked={"head": "the network's output"},
@@ -239,6 +261,9 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
             agreement=None,
             note="",
         ),
+        search=SEARCH,
+        claim=DropClaim(at_most=1.0, confidence=0.9, answers="right", drop=DROP),
+        size=SizeClaim(asked=9000, path="model.onnx", predicted=2200, bytes=2000),
         artifacts=artifacts or (delivered(here=measured()),),
         baseline=(Baseline(**an_artifact().model_dump(), latency=measured(), latency_here=None),),
         warnings=("mind the gap",),
@@ -249,6 +274,7 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
 EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
+    SEARCH,
     a_report(thinned=THINNED),
     SPARSITY,
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),

@@ -11,7 +11,7 @@ from scipy.special import xlogy
 from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 
-from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
+from edgeprune.core.paired import confidence_of_drop, drop_interval, images_to_show, mcnemar_p_value
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(7, 3), (3, 7), (20, 2), (5, 5), (1, 0)])
@@ -103,3 +103,13 @@ def test_counts_that_no_table_has_are_our_own_mistake(counts: tuple[int, int, in
         confidence_of_drop(*counts, at_most=1.0)
     with pytest.raises(ValueError, match="is no table of paired answers"):
         drop_interval(*counts)
+
+
+@pytest.mark.parametrize(("at_most", "confidence"), [(1.0, 0.95), (0.5, 0.95), (5.0, 0.99), (20.0, 0.6)])
+def test_fewer_images_than_it_takes_show_a_bound_under_no_circumstances(
+    at_most: float, confidence: float
+) -> None:
+    needed = images_to_show(at_most, confidence)
+    assert confidence_of_drop(0, 0, needed, at_most=at_most) >= confidence
+    if needed > 1:
+        assert confidence_of_drop(0, 0, needed - 1, at_most=at_most) < confidence

@@ -8,7 +8,7 @@ import pytest
 
 from core.documents import PLAN
 from edgeprune.core.errors import DocumentError, RequestError
-from edgeprune.core.plan import Cut, Plan, find_plan
+from edgeprune.core.plan import Cut, Plan, composed, find_plan
 
 
 def test_what_goes_is_what_does_not_stay() -> None:
@@ -86,3 +86,14 @@ def test_plans_of_different_networks_are_not_compared() -> None:
 def test_a_plan_is_found_in_its_file_and_its_run_folder(tmp_path: Path) -> None:
     PLAN.save(tmp_path / "plan.json")
     assert find_plan(tmp_path / "plan.json") == find_plan(tmp_path) == PLAN
+
+
+def test_two_cuts_made_one_after_the_other_are_one_cut_of_the_first_network() -> None:
+    first = (Cut(group="a", units=6, kept=(1, 2, 4, 5)), Cut(group="b", units=3, kept=(0, 2)))
+    second = (Cut(group="a", units=4, kept=(0, 3)), Cut(group="c", units=2, kept=(1,)))
+    assert composed(first, second) == (
+        Cut(group="a", units=6, kept=(1, 5)),
+        Cut(group="b", units=3, kept=(0, 2)),
+        Cut(group="c", units=2, kept=(1,)),
+    )
+    assert composed((), first) == first == composed(first, ())

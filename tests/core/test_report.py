@@ -9,8 +9,9 @@ import jsonschema
 import pytest
 
 from core.documents import DROP, QUALITY, a_report, an_artifact, delivered, measured
+from edgeprune.core.drop import Drop
 from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
-from edgeprune.core.report import Deviation, Drop, Latency, Report
+from edgeprune.core.report import Deviation, Latency, Report
 
 SCHEMA = Report.model_json_schema(mode="serialization")
 

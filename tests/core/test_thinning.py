@@ -59,12 +59,11 @@ def test_exactly_one_thing_says_how_many_stay(given: dict[str, object]) -> None:
 
 
 def test_options_of_connections_are_refused_where_channels_are_cut() -> None:
-    assert thinning_of("channel", None, None, None, None) is None
+    assert thinning_of("channel", None, None, None, 3) is None
     for option, values in {
         "--sparsity": ("70x", None, None, None),
         "--pattern": (None, "2:4", None, None),
         "--scope": (None, None, "layer", None),
-        "--rounds": (None, None, None, 3),
     }.items():
         with pytest.raises(RequestError, match="is for single connections, and channels are cut") as caught:
             thinning_of("channel", *values)

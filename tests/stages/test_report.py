@@ -14,13 +14,13 @@ from core.documents import COST, DEVICE, LESS, REQUEST, TARGET, an_artifact, mea
 from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
 
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.group import Group, Reason
-from edgeprune.core.plan import Plan
+from edgeprune.core.plan import Cut, Plan
 from edgeprune.core.report import (
     ClassDrop,
     Compensation,
     Deviation,
-    Drop,
     Judgement,
     Latencies,
     Latency,
@@ -31,13 +31,15 @@ from edgeprune.core.report import (
     Verdict,
 )
 from edgeprune.core.samples import Splits
+from edgeprune.core.size import SizeClaim
 from edgeprune.core.target import Host
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.verify import verify
 
 HERE = TARGET.model_copy(update={"host": Host(machine=platform.machine())})
-PLAN = Plan(graph="f00", criterion="l2", budget="half", seed=3, before=COST, after=LESS, cuts=())
+CUT = Cut(group="body", units=4, kept=(0, 3))
+PLAN = Plan(graph="f00", criterion="l2", budget="half", seed=3, before=COST, after=LESS, cuts=(CUT,))
 PROOF = Proof(inputs=2, relative_error=1e-16, refused={})
 REFIT = Compensation(images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True)
 FILES = (an_artifact(), an_artifact("int8"))
@@ -81,6 +83,7 @@ def found(*milliseconds: float, top1: tuple[float, float] = (91.0, 91.0), **chan
         plan=PLAN,
         proof=PROOF,
         compensation=REFIT,
+        finetuning=None,
         splits=splits(),
         artifacts=FILES,
         baselines=(baseline,),
@@ -162,6 +165,44 @@ def test_a_class_that_loses_more_than_chance_explains_is_a_warning() -> None:
     assert report(found(judgement=judgement)).warnings == (
         "class cat loses 19.35 points, more than chance explains (p = 0.001 after Holm)",
     )
+
+
+def test_a_budget_that_was_met_already_is_a_warning() -> None:
+    made = report(found(plan=PLAN.model_copy(update={"cuts": ()})))
+    assert made.warnings == ("nothing was cut: the network meets the budget as it is",)
+
+
+def test_a_bound_on_the_drop_is_answered_for_the_network_and_for_each_file() -> None:
+    few = Drop(both_right=195, lost=1, gained=0, both_wrong=4)
+    many = Drop(both_right=180, lost=20, gained=0, both_wrong=0)
+    verdicts = tuple(
+        verdict(file, 91.0).model_copy(update={"drop": drop})
+        for file, drop in zip(FILES, (few, many), strict=True)
+    )
+    claim = DropClaim(at_most=1.0, confidence=0.95, answers="right", drop=few)
+    judgement = found().judgement.model_copy(update={"verdicts": verdicts, "claim": claim})
+    made = report(found(judgement=judgement))
+    assert made.claim == claim
+    assert made.unmet() == []
+    assert made.warnings == (
+        "drop within 1 point at 95 %: the test images show neither that it is nor that it is not (76.1 %)",
+        "model.int8.onnx loses 10.00 points, more than the 1 allowed",
+    )
+
+
+def test_a_refuted_bound_and_a_file_too_large_are_unmet_promises() -> None:
+    claim = DropClaim(
+        at_most=1.0,
+        confidence=0.95,
+        answers="right",
+        drop=Drop(both_right=180, lost=20, gained=0, both_wrong=0),
+    )
+    size = SizeClaim(asked=1000, path="model.onnx", predicted=900, bytes=1100)
+    judgement = found().judgement.model_copy(update={"claim": claim})
+    assert report(found(judgement=judgement, size=size)).unmet() == [
+        "the drop within 1 point at 95 % is refuted by the test images: 10.00 points [6.57, 14.94]",
+        "model.onnx has 1.1 kB, more than the 1.0 kB asked for",
+    ]
 
 
 def test_the_drop_of_every_file_is_in_the_report() -> None:

@@ -1,0 +1,48 @@
+"""Job: what every stage of one run has to hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeprune.core.plan import Cost
+from edgeprune.core.progress import Progress
+from edgeprune.core.request import Request
+from edgeprune.core.samples import Split, Splits
+from edgeprune.core.size import SizeBound
+from edgeprune.core.target import Target
+from edgeprune.graph.capture import Program
+from edgeprune.graph.cost import count
+from edgeprune.graph.couple import Coupling
+from edgeprune.pipeline.shared_run import SharedRun
+
+CHOOSING = 500
+"""Selection images that settle a choice (an option, whether a refit helped); bounds are judged on all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """The question, the network, the images, and where results are kept."""
+
+    request: Request
+    target: Target
+    coupling: Coupling
+    splits: Splits | None
+    criterion: str
+    size: SizeBound | None
+    run: SharedRun
+    progress: Progress
+
+    @property
+    def original(self) -> Program:
+        """The network as it came."""
+        return self.coupling.program
+
+    @property
+    def before(self) -> Cost:
+        """What the network cost as it came."""
+        return count(self.coupling)
+
+    @property
+    def choosing(self) -> Split | None:
+        """The images that settle a choice."""
+        return self.splits.selection.take(CHOOSING) if self.splits else None
