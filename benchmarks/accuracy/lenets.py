@@ -97,8 +97,8 @@ training images choose between last and averaged weights and, for `screening`, t
 those of the finished network on the 10,000 test images, with their 95 % Wilson interval. "Parameters" counts
 biases, too; "packed" is the float32 ONNX file in bytes after zlib at level 9. "Narrow" rows go on from the
 network whose channels were cut first (the section on whole channels). Published beside it (README of the
-variational-dropout code): LeNet-300-100 1.92 % at 68x (SparseVD), 1.99 % at 56x (DNS); LeNet-5-Caffe 0.75 % at
-280x (SparseVD), 0.91 % at 111x (DNS)."""
+variational-dropout code): LeNet-300-100 1.92 % at 68x (SparseVD), 1.99 % at 56x (DNS); LeNet-5-Caffe 0.75 %
+at 280x (SparseVD), 0.91 % at 111x (DNS)."""
 STRUCTURED_TEXT = """\
 The same networks with whole channels gone: a budget of parameters, the refit, then a few epochs. Published
 beside it: LeNet-5-Caffe 1.0 % (BC-GHS, 5-10-76-16), the perceptron 1.49 % with 84.4 % of the parameters gone
