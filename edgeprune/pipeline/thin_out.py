@@ -40,7 +40,9 @@ def thin_out(
     assert request.thinning is not None
     criterion = request.criterion or default_criterion(splits.calibration if splits else None)
     network, finetuning = original, None
-    courses = shared_out(request.epochs if splits is not None else 0, request.thinning.rounds)
+    # A pattern is reached in one step.
+    rounds = request.thinning.rounds if request.thinning.pattern is None else 1
+    courses = shared_out(request.epochs if splits is not None else 0, rounds)
     for number, epochs in enumerate(courses, 1):
         done = number / len(courses)
         sparsity = run.stage(
