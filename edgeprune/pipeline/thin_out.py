@@ -37,7 +37,9 @@ def thin_out(job: Job) -> Made:
     request, run = job.request, job.run
     assert request.thinning is not None
     network, finetuning = job.original, None
-    courses = shared_out(request.epochs if job.splits is not None else 0, request.thinning.rounds)
+    # A pattern is reached in one step.
+    rounds = request.thinning.rounds if request.thinning.pattern is None else 1
+    courses = shared_out(request.epochs if job.splits is not None else 0, rounds)
     for number, epochs in enumerate(courses, 1):
         done = number / len(courses)
         sparsity = run.stage(
