@@ -18,7 +18,7 @@ def test_every_row_is_a_run_of_its_own() -> None:
 
 
 def test_the_default_criterion_is_not_named_in_the_command() -> None:
-    ours, magnitude = lenets.CONNECTIONS[1], lenets.CONNECTIONS[2]
+    ours, magnitude = lenets.CONNECTIONS[2], lenets.CONNECTIONS[3]
     assert "--criterion" not in ours.command()
     assert magnitude.command() == [*ours.command(), "--criterion", "l2"]
 
@@ -32,9 +32,9 @@ def test_a_finished_row_is_told_with_its_counts(tmp_path: Path, monkeypatch: pyt
     a_report(file, thinned=kept).save(row.folder / "report.json")
     lines = [*lenets.table((row, other))]
     assert lines[2] == (
-        "| lenet_300_100 | screening | 8.50 | 5.40-13.20 | 8.50 | 2,662 | 100.0x | 500 | 2.0x | 1,234 |"
+        "| lenet_300_100 | screening | 1 | 8.50 | 5.40-13.20 | 8.50 | 2,662 | 100.0x | 500 | 2.0x | 1,234 |"
     )
-    assert lines[3] == "| lenet_300_100 | screening | not run yet | | | | | | | |"
+    assert lines[3] == "| lenet_300_100 | screening | | not run yet | | | | | | | |"
     assert lines[-2:] == [f"    {' '.join(one.command())}" for one in (row, other)]
 
 
