@@ -52,8 +52,7 @@ def compress(
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Cut in so many rounds, each with its share of epochs; default 1, with connection 5.",
+            min=1, help="Cut in so many rounds, each with its share of epochs; default 1, for connections 5."
         ),
     ] = None,
     criterion: Annotated[
@@ -147,7 +146,7 @@ def compress(
                 thinning=thinning,
                 criterion=criterion,
                 images=Images(calibration=images, selection=selection_images, test=test_images),
-                rounds=rounds or 1 if thinning is None else 1,
+                rounds=rounds or 1,
                 epochs=epochs,
                 recovery=recovery,
                 formats=tuple(format or ()),  # type: ignore[arg-type]

@@ -52,11 +52,14 @@ class Learner:
         self._statistics = [one for one in tensors if one.is_floating_point() and id(one) not in trained]
         self._momenta = [torch.zeros_like(one) for one in self._parameters]
         self._averages = _copied(program)
-        self._decay = _DECAY if masks is None else 0.0
-        self._masks = self._masks_by_parameter(masks or {})
         # On the device, as a recorded step reads them at every replay.
         device = self._parameters[0].device if self._parameters else torch.device("cpu")
         self._rate, self._gain = torch.zeros((), device=device), torch.zeros((), device=device)
+        self._decay = _DECAY if masks is None else 0.0
+        named = program.tensors()
+        self._masks = {
+            id(named[name]): torch.from_numpy(mask).to(device) for name, mask in (masks or {}).items()
+        }
 
     def begin(self) -> None:
         """Set what the next step depends on beside its loss: the learning rate, and the average's memory."""
@@ -77,9 +80,7 @@ class Learner:
         total = loss.detach().float() * share
         self._agree(gradients, total, share)
         with torch.no_grad():
-            for place, gradient in zip(moved, gradients, strict=True):
-                if place in self._masks:
-                    gradient.mul_(self._masks[place])
+            self._hold_zeros(moved, gradients)
             _clip(gradients)
             self._descend(moved, gradients)
             self._average()
@@ -102,22 +103,18 @@ class Learner:
             momentum.copy_(tensor)
         self._done = done
 
-    def _masks_by_parameter(self, masks: Mapping[str, Mask]) -> dict[int, Tensor]:
-        """What the gradient of each masked parameter is multiplied by, by its place among all."""
-        named = self._program.tensors()
-        by_tensor = {id(named[name]): mask for name, mask in masks.items()}
-        found = {}
-        for place, one in enumerate(self._parameters):
-            if id(one) in by_tensor:
-                found[place] = torch.from_numpy(by_tensor[id(one)]).to(one.device)
-        return found
-
     def _agree(self, gradients: list[Tensor], total: Tensor, share: float) -> None:
         """Gradients, running statistics and the loss become those of the whole batch."""
         if self._team.count > 1:
             for one in self._statistics:
                 one.mul_(share)
             self._team.add_up([*gradients, *self._statistics, total])
+
+    def _hold_zeros(self, moved: list[int], gradients: list[Tensor]) -> None:
+        for place, gradient in zip(moved, gradients, strict=True):
+            mask = self._masks.get(id(self._parameters[place]))
+            if mask is not None:
+                gradient.mul_(mask)
 
     def _descend(self, moved: list[int], gradients: list[Tensor]) -> None:
         """Nesterov's step as Sutskever et al. 2013 write it, and torch.optim.SGD takes it.
@@ -127,7 +124,7 @@ class Learner:
         parameters = [self._parameters[place] for place in moved]
         momenta = [self._momenta[place] for place in moved]
         decayed = [place for place, one in enumerate(parameters) if one.ndim > 1]
-        if decayed and self._decay:
+        if decayed:
             weights = [parameters[place] for place in decayed]
             torch._foreach_add_([gradients[place] for place in decayed], weights, alpha=self._decay)
         torch._foreach_mul_(momenta, _MOMENTUM)

@@ -17,7 +17,7 @@ from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
 from edgeprune.core.request import Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
-from edgeprune.core.size import SizeBound, SizeClaim
+from edgeprune.core.size import SizeBound
 from edgeprune.core.target import Target, find_target
 from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
@@ -26,10 +26,10 @@ from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
 from edgeprune.pipeline.cutting import cut_network
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.kept import DeliveryStore, Shrunk
+from edgeprune.pipeline.kept import DeliveryStore
 from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
-from edgeprune.pipeline.thin_out import thin_out
+from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.ask import ask
 from edgeprune.stages.draw import draw, image_size
@@ -86,7 +86,7 @@ def compress(
     budget : Budget, optional
         Default: half the MACs.
     thinning : Thinning, optional
-        Takes single connections away instead of channels; with it there is no budget.
+        Takes single connections away instead of channels; with it there is no budget, and its own `rounds`.
     rounds : int
         Cut in so many rounds, each of which screens what the one before left.
     epochs, recovery : int, Recovery, optional
@@ -170,66 +170,42 @@ def _run(
     source: Path | nn.Module, request: Request, target: Target, run: SharedRun, progress: Progress
 ) -> Report:
     """The poem: every line is one stage, finished stages are read back from the run folder."""
+    folder = run.folder
     original = run.stage(
         "load", lambda: _load(source, request, progress), Programs(hidden("original.pt2"), sources=True)
     )
     coupling = couple(original, request.allow_inexact)
     splits = draw(request, original)
-    if request.thinning is not None:
-        shrunk = thin_out(original, splits, request, run, progress)
-    else:
-        shrunk = _cut_channels(coupling, splits, request, target, run, progress)
-    return _deliver(coupling, shrunk, splits, request, target, run, progress)
-
-
-def _cut_channels(
-    coupling: Coupling,
-    splits: Splits | None,
-    request: Request,
-    target: Target,
-    run: SharedRun,
-    progress: Progress,
-) -> Shrunk:
-    """Whole channels go, and what is left is refitted and trained."""
     if splits is not None:
         require_enough(request.budget, splits.selection)
-    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
-    size = _size_bound(coupling, target, splits, request, run, progress)
-    made = cut_network(Job(request, target, coupling, splits, criterion, size, run, progress))
+    ranking = default_criterion if request.thinning is None else default_connection_criterion
+    criterion = request.criterion or ranking(splits.calibration if splits else None)
+
+    def baseline_stage() -> Delivery:
+        return run.stage(
+            "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
+        )
+
+    size = None
+    if request.budget.size is not None:
+        whole = baseline_stage()
+        size = run.stage(
+            "size",
+            lambda: _weigh(coupling, whole, target, splits, request, folder, progress),
+            Documents(SizeBound, hidden("size.json")),
+        )
+    job = Job(request, target, coupling, splits, criterion, size, run, progress)
+    made = thin_out(job) if request.thinning is not None else cut_network(job)
     network = made.program
     if request.recovery.command is not None:
         network = run.stage(
             "retrain",
-            lambda: _retrain(network, request, run.folder, progress),
+            lambda: _retrain(network, request, folder, progress),
             Programs(hidden("retrained.pt2")),
         )
-    return Shrunk(
-        network,
-        criterion,
-        coupling.groups,
-        made.plan,
-        made.proof,
-        made.compensation,
-        made.finetuning,
-        search=made.search,
-        size=size,
-    )
+    final = run.stage("save", lambda: network, Programs(MODEL))
 
-
-def _deliver(
-    coupling: Coupling,
-    shrunk: Shrunk,
-    splits: Splits | None,
-    request: Request,
-    target: Target,
-    run: SharedRun,
-    progress: Progress,
-) -> Report:
-    """Files of the shrunk network, beside those of the original, judged and timed."""
-    folder, original = run.folder, coupling.program
-    final = run.stage("save", lambda: shrunk.program, Programs(MODEL))
-
-    baseline = _whole(original, request, run, progress)
+    baseline = baseline_stage()
     exported = run.stage(
         "export", lambda: _export(final, request, folder, progress), DeliveryStore("exported.json")
     )
@@ -253,15 +229,15 @@ def _deliver(
         Findings(
             request=request,
             target=target,
-            criterion=shrunk.criterion,
-            groups=shrunk.groups,
-            plan=shrunk.plan,
-            proof=shrunk.proof,
-            compensation=shrunk.compensation,
-            finetuning=shrunk.finetuning,
-            thinned=shrunk.thinned,
-            search=shrunk.search,
-            size=_claim_of_size(shrunk, coupling, artifacts, request),
+            criterion=criterion,
+            groups=coupling.groups,
+            plan=made.plan,
+            proof=made.proof,
+            compensation=made.compensation,
+            finetuning=made.finetuning,
+            search=made.search,
+            thinned=made.thinned,
+            size=None if size is None else size_claim(size, coupling, made.plan, artifacts, request.budget),
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
@@ -269,51 +245,12 @@ def _deliver(
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
-            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if shrunk.thinned else {},
+            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if made.thinned else {},
         )
     )
     if run.team.first:
         result.save(folder / REPORT)
     return result
-
-
-def _claim_of_size(
-    shrunk: Shrunk, coupling: Coupling, artifacts: tuple[Artifact, ...], request: Request
-) -> SizeClaim | None:
-    if shrunk.size is None:
-        return None
-    return size_claim(shrunk.size, coupling, shrunk.plan, artifacts, request.budget)
-
-
-def _size_bound(
-    coupling: Coupling,
-    target: Target,
-    splits: Splits | None,
-    request: Request,
-    run: SharedRun,
-    progress: Progress,
-) -> SizeBound | None:
-    """What a bound on the smallest file leaves for weights; None where none was asked for."""
-    if request.budget.size is None:
-        return None
-    whole = _whole(coupling.program, request, run, progress)
-
-    def work() -> SizeBound:
-        progress.start("weigh the original")
-        calibration = splits.calibration if splits else None
-        precisions, folder = target.precisions, run.folder
-        bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
-        progress.finish()
-        return bound
-
-    return run.stage("size", work, Documents(SizeBound, hidden("size.json")))
-
-
-def _whole(original: Program, request: Request, run: SharedRun, progress: Progress) -> Delivery:
-    """The original's files: made before anything is cut where a size is bounded, else with the others."""
-    return run.stage(
-        "baseline", lambda: _baseline(original, request, run.folder, progress), DeliveryStore("baseline.json")
-    )
 
 
 def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Program:
@@ -358,6 +295,22 @@ def _baseline(original: Program, request: Request, folder: Path, progress: Progr
     )
     moved = (one.model_copy(update={"path": hidden(f"original/{one.path}")}) for one in artifacts)
     return Delivery(artifacts=tuple(moved), failed=failed)
+
+
+def _weigh(
+    coupling: Coupling,
+    whole: Delivery,
+    target: Target,
+    splits: Splits | None,
+    request: Request,
+    folder: Path,
+    progress: Progress,
+) -> SizeBound:
+    progress.start("weigh the original")
+    calibration = splits.calibration if splits else None
+    bound = weighed(coupling, whole.artifacts, target.precisions, calibration, request.budget, folder)
+    progress.finish()
+    return bound
 
 
 def _quantize(

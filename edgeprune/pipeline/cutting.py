@@ -14,7 +14,7 @@ from edgeprune.core.plan import Plan, composed
 from edgeprune.core.protocols import Criterion
 from edgeprune.core.recovery import default_augment
 from edgeprune.core.registry import build_from
-from edgeprune.core.report import Compensation, Finetuning, Proof
+from edgeprune.core.report import Compensation, Finetuning, Proof, Thinned
 from edgeprune.core.samples import Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.search import Search
@@ -41,6 +41,7 @@ class Made:
     compensation: Compensation | None = None
     finetuning: Finetuning | None = None
     search: Search | None = None
+    thinned: Thinned | None = None
 
 
 @dataclass(frozen=True, slots=True)

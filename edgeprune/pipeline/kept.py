@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeprune.core.group import Group
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import PLAN, Plan
-from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof, Thinned
-from edgeprune.core.search import Search
-from edgeprune.core.size import SizeBound
+from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.stored import Programs
 from edgeprune.stages.shrink import replay
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Shrunk:
-    """The network to be delivered, and how it came to be."""
-
-    program: Program
-    criterion: str
-    groups: Sequence[Group]
-    plan: Plan
-    proof: Proof
-    compensation: Compensation | None = None
-    finetuning: Finetuning | None = None
-    thinned: Thinned | None = None
-    search: Search | None = None
-    size: SizeBound | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

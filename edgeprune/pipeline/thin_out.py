@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeprune.core.journal import Documents, hidden
-from edgeprune.core.progress import Progress
 from edgeprune.core.recovery import default_augment
 from edgeprune.core.registry import build_from
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
 from edgeprune.graph.couple import couple
 from edgeprune.graph.learner import write
-from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore, Shrunk
+from edgeprune.pipeline.cutting import Made
+from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore
 from edgeprune.stages.disconnect import disconnect, nonzeros
 from edgeprune.stages.finetune import RATE, Course, finetune
 from edgeprune.stages.shrink import shrink
@@ -21,10 +21,9 @@ from edgeprune.stages.sweep import sweep
 from edgeprune.stages.thin import thin
 
 if TYPE_CHECKING:
-    from edgeprune.core.request import Request
-    from edgeprune.core.samples import Split, Splits
+    from edgeprune.core.samples import Split
     from edgeprune.graph.capture import Program
-    from edgeprune.pipeline.shared_run import SharedRun
+    from edgeprune.pipeline.job import Job
 
 DEFAULT_CRITERION = "screening"
 UNLABELLED_CRITERION = "wanda"
@@ -33,26 +32,26 @@ _ROUNDS = 5
 """Rounds where nothing is said, fewer than ten epochs leave fewer."""
 
 
-def thin_out(
-    original: Program, splits: Splits | None, request: Request, run: SharedRun, progress: Progress
-) -> Shrunk:
+def thin_out(job: Job) -> Made:
     """Rounds of taking connections away and training what is left, with zeros held at zero."""
+    request, run = job.request, job.run
     assert request.thinning is not None
-    criterion = request.criterion or default_criterion(splits.calibration if splits else None)
-    network, finetuning = original, None
-    courses = shared_out(request.epochs if splits is not None else 0, request.thinning.rounds)
+    network, finetuning = job.original, None
+    # A pattern is reached in one step.
+    rounds = request.thinning.rounds if request.thinning.pattern is None else 1
+    courses = shared_out(request.epochs if job.splits is not None else 0, rounds)
     for number, epochs in enumerate(courses, 1):
         done = number / len(courses)
         sparsity = run.stage(
             f"thin {number}",
-            partial(_thin, network, splits, request, criterion, done, progress),
-            Documents(Sparsity, SPARSITY if done == 1 else hidden(f"sparsity{number}.json")),
+            partial(_thin, job, network, done),
+            Documents(Sparsity, SPARSITY if done == 1 else hidden(f"sparsity-{number}.json")),
         )
         network = disconnect(network, sparsity)
-        if splits is not None and epochs:
+        if epochs:
             trained = run.stage(
                 f"train {number}",
-                partial(_train, original, network, sparsity, splits, request, epochs, number, run, progress),
+                partial(_train, job, network, sparsity, epochs, number),
                 FinetunedStore(number),
                 shared=True,
             )
@@ -60,21 +59,18 @@ def thin_out(
             write(network, trained.program.tensors())
             finetuning = trained.finetuning
     coupling = couple(network, request.allow_inexact)
-    plan = sweep(coupling, criterion=criterion, budget=request.thinning.words(), seed=request.seed)
+    plan = sweep(coupling, criterion=job.criterion, budget=request.thinning.words(), seed=request.seed)
     cut = run.stage("sweep", lambda: Cut(*shrink(coupling, plan)), CutStore(coupling))
-    thinned = _thinned(cut, sparsity, len(courses), request.criterion, splits)
-    return Shrunk(
+    return Made(
         cut.program,
-        criterion,
-        coupling.groups,
         cut.plan,
         cut.proof,
         finetuning=_of_all(finetuning, request.epochs),
-        thinned=thinned,
+        thinned=_thinned(job, cut, sparsity, len(courses)),
     )
 
 
-def default_criterion(calibration: Split | None) -> str:
+def default_connection_criterion(calibration: Split | None) -> str:
     """How connections are ranked when nothing is said: by what the data can tell."""
     if calibration is None:
         return DATA_FREE_CRITERION
@@ -88,59 +84,44 @@ def shared_out(epochs: int, rounds: int | None) -> list[int]:
     return [*[each] * (count - 1), epochs - each * (count - 1)]
 
 
-def _thin(
-    network: Program,
-    splits: Splits | None,
-    request: Request,
-    criterion: str,
-    done: float,
-    progress: Progress,
-) -> Sparsity:
+def _thin(job: Job, network: Program, done: float) -> Sparsity:
+    request = job.request
     assert request.thinning is not None
     return thin(
         couple(network, request.allow_inexact),
-        splits.calibration if splits else None,
-        build_from("criteria", criterion),
+        job.splits.calibration if job.splits else None,
+        build_from("criteria", job.criterion),
         request.thinning,
-        name=criterion,
+        name=job.criterion,
         done=done,
-        selection=splits.selection if splits else None,
+        selection=job.choosing,
         trained=request.epochs > 0,
         seed=request.seed,
-        progress=progress,
+        progress=job.progress,
     )
 
 
-def _train(
-    original: Program,
-    network: Program,
-    sparsity: Sparsity,
-    splits: Splits,
-    request: Request,
-    epochs: int,
-    number: int,
-    run: SharedRun,
-    progress: Progress,
-) -> Finetuned:
-    asked = request.recovery
+def _train(job: Job, network: Program, sparsity: Sparsity, epochs: int, number: int) -> Finetuned:
+    assert job.splits is not None
+    asked = job.request.recovery
     course = Course(
         epochs=epochs,
         learning_rate=asked.learning_rate or RATE,
-        augment=asked.augment or default_augment(original.input_size),
+        augment=asked.augment or default_augment(job.original.input_size),
         # Every round sees the images in an order of its own.
-        seed=request.seed + number - 1,
+        seed=job.request.seed + number - 1,
     )
     return Finetuned(
         *finetune(
-            original,
+            job.original,
             network,
-            splits.training,
-            splits.selection,
+            job.splits.training,
+            job.splits.selection,
             course,
             masks=sparsity.masks(),
-            checkpoint=run.folder / hidden(f"checkpoint{number}.pt"),
-            team=run.team,
-            progress=progress,
+            checkpoint=job.run.folder / hidden(f"checkpoint-{number}.pt"),
+            team=job.run.team,
+            progress=job.progress,
         )
     )
 
@@ -150,11 +131,11 @@ def _of_all(last: Finetuning | None, epochs: int) -> Finetuning | None:
     return None if last is None else last.model_copy(update={"epochs": epochs})
 
 
-def _thinned(cut: Cut, sparsity: Sparsity, rounds: int, asked: str | None, splits: Splits | None) -> Thinned:
+def _thinned(job: Job, cut: Cut, sparsity: Sparsity, rounds: int) -> Thinned:
     kept, parameters = nonzeros(cut.program)
     note = ""
-    if asked is None and (splits is None or splits.calibration.labels is None):
-        missing = "images" if splits is None else "labels"
+    if job.request.criterion is None and (job.splits is None or job.splits.calibration.labels is None):
+        missing = "images" if job.splits is None else "labels"
         note = f"no {missing} to compare classes by: {sparsity.criterion} ranked the connections"
     return Thinned(
         budget=sparsity.budget,

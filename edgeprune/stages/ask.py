@@ -53,8 +53,8 @@ def ask(
         The model file does not exist.
     RequestError
         A format the target has no runtime for, an unknown criterion, training without data or in two ways,
-        bounds that contradict one another or cannot be judged,
-        an operator that cannot be allowed, or connections asked for with what only channels can give.
+        bounds that contradict one another or cannot be judged, an operator that cannot be allowed, or
+        connections asked for with what only channels can give.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -74,10 +74,11 @@ def ask(
         raise RequestError("--epochs needs labelled images", hint="give --data")
     asked = recovery or Recovery()
     _require_one_way(epochs, asked)
+    wanted = _or_default(budget) if thinning is None else Budget()
     if thinning is not None:
         _require_connections(thinning, budget, epochs, asked)
-    wanted = _or_default(budget) if thinning is None else Budget()
-    _require_sense(wanted, target, rounds, chosen_data is not None)
+    else:
+        _require_sense(wanted, target, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -97,7 +98,7 @@ def ask(
         thinning=thinning,
         criterion=criterion,
         images=images or Images(),
-        rounds=rounds,
+        rounds=rounds if thinning is None else 1,
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
@@ -191,6 +192,30 @@ def _require_one_way(epochs: int, recovery: Recovery) -> None:
         raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
 
 
+def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
+    """Nothing that only whole channels can give, and as many epochs as there are rounds."""
+    if budget is not None and budget.words():
+        raise RequestError(
+            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
+            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+        )
+    if recovery.command is not None:
+        raise RequestError(
+            "--train-command does not know which connections are gone, and would bring them back",
+            hint="train with --epochs, which keeps zeros at zero",
+        )
+    if thinning.rounds is not None and thinning.rounds > max(1, epochs):
+        raise RequestError(
+            f"--rounds {thinning.rounds} with --epochs {epochs}: every round trains for an epoch at least",
+            hint=f"give --epochs {4 * thinning.rounds}, or fewer rounds",
+        )
+    if thinning.rounds is not None and thinning.rounds > 1 and thinning.pattern is not None:
+        raise RequestError(
+            f"--rounds with --pattern {thinning.pattern}: a pattern is reached in one step",
+            hint="leave --rounds out",
+        )
+
+
 def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) -> None:
     """Refuse bounds that nothing can be judged by, or that contradict one another."""
     if budget.confidence is not None and budget.max_drop is None:
@@ -213,31 +238,7 @@ def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) 
     if budget.size_of is not None and budget.size_of not in {"fp32", *target.precisions}:
         raise RequestError(
             f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
-            hint=did_you_mean(budget.size_of, {"fp32", *target.precisions}),
-        )
-
-
-def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
-    """Nothing that only whole channels can give, and as many epochs as there are rounds."""
-    if budget is not None and budget.words():
-        raise RequestError(
-            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
-            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
-        )
-    if recovery.command is not None:
-        raise RequestError(
-            "--train-command does not know which connections are gone, and would bring them back",
-            hint="train with --epochs, which keeps zeros at zero",
-        )
-    if thinning.rounds is not None and thinning.rounds > max(1, epochs):
-        raise RequestError(
-            f"--rounds {thinning.rounds} with --epochs {epochs}: every round trains for an epoch at least",
-            hint=f"give --epochs {4 * thinning.rounds}, or fewer rounds",
-        )
-    if thinning.rounds is not None and thinning.rounds > 1 and thinning.pattern is not None:
-        raise RequestError(
-            f"--rounds with --pattern {thinning.pattern}: a pattern is reached in one step",
-            hint="leave --rounds out",
+            hint=did_you_mean(budget.size_of, ["fp32", *target.precisions]),
         )
 
 

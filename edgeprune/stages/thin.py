@@ -210,6 +210,8 @@ def _masks(
         if missing < 0 or not all(mask.any() for mask in alive.values()):
             break  # one more has brought others to life, or what is left is no network any more
         masks = {weight: alive[weight] for weight in scores}
+        if not missing:
+            return masks
         ask += missing
     # The last few places go to the next best, dead or not.
     return _highest({name: np.where(masks[name], np.inf, one) for name, one in scores.items()}, keep)

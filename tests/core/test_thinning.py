@@ -59,7 +59,6 @@ def test_exactly_one_thing_says_how_many_stay(given: dict[str, object]) -> None:
 
 
 def test_options_of_connections_are_refused_where_channels_are_cut() -> None:
-    assert thinning_of("channel", None, None, None, None) is None
     assert thinning_of("channel", None, None, None, 3) is None
     for option, values in {
         "--sparsity": ("70x", None, None, None),

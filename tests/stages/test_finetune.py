@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from tiny import a_split, tiny
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeprune.core.errors import DataError, GateError, StorageError
 from edgeprune.core.progress import Silent
@@ -25,9 +23,7 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.graph.held_images import HeldImages
-from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE, Processes
-from edgeprune.graph.train_mode import training
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
@@ -249,6 +245,20 @@ def test_in_single_precision_it_learns_too() -> None:
     assert document.losses["last"] < document.losses["start"]  # type: ignore[operator]
 
 
+def test_zeros_that_a_mask_asks_for_are_zeros_in_every_kind_of_weights(tmp_path: Path) -> None:
+    original = tiny()
+    masks = {layer.weight: np.random.default_rng(0).random(layer.shape) < 0.3 for layer in layers(original)}
+    program = disconnected(original, masks)
+    path = tmp_path / "checkpoint.pt"
+    finetune(original, program, a_split(60), a_split(40, seed=5), Course(1), masks=masks, checkpoint=path)
+    held = torch.load(path, weights_only=True)
+    for name, mask in masks.items():
+        for tensors in (program.tensors(), held["weights"], held["averages"]):
+            assert not tensors[name].detach().numpy()[~mask].any()
+        assert (program.tensors()[name].detach().numpy()[mask] != 0).all()
+        assert (held["weights"][name] != original.tensors()[name]).any(), "the others have moved"
+
+
 class Tape:
     """Records like a CUDA graph does: nothing runs at first, and replays know the recorded inputs only."""
 
@@ -280,47 +290,3 @@ def test_recorded_steps_lead_to_the_same_bits(labelled: bool, monkeypatch: pytes
 def test_steps_are_recorded_on_cuda_only_and_not_between_processes() -> None:
     assert stage._recorder(torch.device("cpu"), ALONE) is None
     assert stage._recorder(torch.device("cuda", 0), Processes(0, 2)) is None
-
-
-class Operators(TorchDispatchMode):
-    """Names of the operators that ran, the gradient's included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        self.seen.add(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_step_reads_nothing_back_from_its_device() -> None:
-    original, program = narrowed()
-    inputs, labels = next(a_split(16).batches(16))
-    assert labels is not None
-    with training(program):
-        learner = Learner(program, peak=0.01, steps=4, team=ALONE)
-        step = stage._steps(learner, original, program, torch.device("cpu"), None)
-        learner.begin()
-        with Operators() as operators:
-            step(torch.from_numpy(inputs), torch.from_numpy(labels), 1.0)
-    assert any("convolution_backward" in name for name in operators.seen)
-    # What copies a value to the host, or gives a result whose size has to be known there.
-    waiting = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique")
-    assert [name for name in sorted(operators.seen) if any(one in name for one in waiting)] == []
-
-
-def test_zeros_that_a_mask_asks_for_are_zeros_in_every_kind_of_weights(tmp_path: Path) -> None:
-    original = tiny()
-    masks = {layer.weight: np.random.default_rng(0).random(layer.shape) < 0.3 for layer in layers(original)}
-    program = disconnected(original, masks)
-    path = tmp_path / "checkpoint.pt"
-    finetune(original, program, a_split(60), a_split(40, seed=5), Course(1), masks=masks, checkpoint=path)
-    held = torch.load(path, weights_only=True)
-    for name, mask in masks.items():
-        for tensors in (program.tensors(), held["weights"], held["averages"]):
-            assert not tensors[name].detach().numpy()[~mask].any()
-        assert (program.tensors()[name].detach().numpy()[mask] != 0).all()
-        assert (held["weights"][name] != original.tensors()[name]).any(), "the others have moved"
