@@ -88,6 +88,11 @@ class Replay:
         for values in self._values:
             values[node] = by(values[node])
 
+    def put(self, node: Node, values: Sequence[Tensor]) -> None:
+        """Put other values in the place of those that are alive, batch by batch."""
+        for held, value in zip(self._values, values, strict=True):
+            held[node] = value
+
     def release(self, node: Node) -> None:
         """Give up one pin."""
         self._readers[node] -= 1

@@ -27,13 +27,14 @@ _DEAD = 1e-6
 class Sample:
     """Some of a layer's rows, block by block.
 
-    What it reads (blocks, n, columns), what its receiver should be (blocks, n, channels), and what else
-    is added there (the same shape, or 0).
+    What it reads (blocks, n, columns), what its receiver should be (blocks, n, channels), what else is
+    added there (the same shape, or 0), and the sites the rows are of (None for all).
     """
 
     rows: Tensor
     wanted: Tensor
     beside: Tensor | float
+    sites: Tensor | None = None
 
 
 def refitted(one: Consumer, samples: Sequence[Sample], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,14 @@ from edgeprune.graph.couple import Coupling
 from edgeprune.graph.finite import require_finite
 from edgeprune.graph.flow import Narrowed
 from edgeprune.graph.linear_map import channel_by_channel, linear_map
+from edgeprune.graph.reconstruct import (
+    PASSES,
+    Segment,
+    reconstructed,
+    renormed,
+    segment_of,
+    source_values,
+)
 from edgeprune.graph.reference import Layer, Reference
 from edgeprune.graph.replay import Replay
 from edgeprune.graph.ridge import Sample, refitted
@@ -99,11 +107,13 @@ class Walk:
         batches: list[Tensor],
     ) -> None:
         self.layers = layers
-        self._shrunk = shrunk
+        self._original, self._shrunk, self._seed = coupling.program, shrunk, seed
         self._twins = _twins(coupling, shrunk, coupling.narrowed(plan.cuts))
         self._position = {node: index for index, node in enumerate(coupling.program.graph.nodes)}
         self._reference = Reference(coupling.program, layers, batches, seed)
+        self._segments = self._found_segments()
         pins = [self._twins[layer.one.source.name] for layer in layers]
+        pins += [segment.entry for segment in self._segments.values()]
         self._present = Replay(shrunk, batches, pins)
 
     def samples(self, number: int) -> list[Sample]:
@@ -123,31 +133,71 @@ class Walk:
                 beside = one.map.outputs(self._present.value(partner)[batch], seen.chosen)
             elif one.partner is not None:
                 beside = seen.values[one.partner]
-            found.append(Sample(rows, seen.values[one.receiver], beside))
+            found.append(Sample(rows, seen.values[one.receiver], beside, seen.chosen))
         return found
 
     def fit(self, number: int) -> None:
         """Give a layer of the shrunk network new weights, or constants where it may have no more."""
         one, tensors = self.layers[number].one, self._shrunk.tensors()
-        values = (recalibrated if one.constant else refitted)(one, self.samples(number), tensors)
+        samples = self.samples(number)
         before = tensors[one.weight].detach().clone()
-        with torch.no_grad():
-            for name, value in values.items():
-                tensors[name].copy_(value)
+        self._put((recalibrated if one.constant else refitted)(one, samples, tensors))
         if one.source is one.node:  # the value at hand has the old bias in it
             axis, change = one.map.channel_axis, tensors[one.weight].detach() - before
             self._present.change(
                 self._twins[one.source.name],
                 lambda value: (value.movedim(axis, -1) + change).movedim(-1, axis),
             )
+        if number in self._segments and PASSES:
+            self._reconstruct(number, self._segments[number], samples)
+
+    def _reconstruct(self, number: int, segment: Segment, samples: Sequence[Sample]) -> None:
+        """Move a layer and what makes its input together; then its refit again, on what it reads now."""
+        one, entries = self.layers[number].one, self._present.value(segment.entry)
+        values = reconstructed(
+            self._shrunk, segment, one, entries, samples, passes=PASSES, seed=self._seed + number
+        )
+        if values is None:
+            return
+        self._put(values)
+        self._put(renormed(self._shrunk, segment, entries))
+        sources = source_values(self._shrunk, segment, entries)
+        self._present.put(segment.source, sources)
+        again = [
+            replace(sample, rows=one.map.rows(value, sample.sites))
+            for sample, value in zip(samples, sources, strict=True)
+        ]
+        self._put(refitted(one, again, self._shrunk.tensors()))
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        tensors = self._shrunk.tensors()
+        with torch.no_grad():
+            for name, value in values.items():
+                tensors[name].copy_(value)
 
     def leave(self, number: int) -> None:
         """A layer is done with: what it reads is not held on its behalf any longer."""
         self._present.release(self._twins[self.layers[number].one.source.name])
+        if number in self._segments:
+            self._present.release(self._segments[number].entry)
 
     def held_bytes(self) -> int:
         """Memory of the values that are read later, by either network."""
         return self._reference.held_bytes() + self._present.held_bytes()
+
+    def _found_segments(self) -> dict[int, Segment]:
+        """For layers that lost input channels: they, and the layers that make those which are left."""
+        before, after = self._original.tensors(), self._shrunk.tensors()
+        found = {}
+        for number, layer in enumerate(self.layers):
+            one = layer.one
+            if one.constant or before[one.weight].shape[1:] == after[one.weight].shape[1:]:
+                continue
+            norm = None if one.norm is None else self._twins[one.norm.name]
+            segment = segment_of(self._twins[one.node.name], norm)
+            if segment is not None:
+                found[number] = segment
+        return found
 
     def _present_partner(self, one: Consumer) -> Node | None:
         """What is added to the layer, if it is computed before it: a later branch corrects its own share."""
