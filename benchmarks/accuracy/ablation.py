@@ -25,6 +25,7 @@ def trials(criterion: str) -> list[Trial]:
         Trial("only layers that lost inputs refitted", criterion, switches=(_ONLY_CUT,)),
         Trial("no drift in the target", criterion, switches=(_NO_DRIFT,)),
         Trial("no rectified targets", criterion, switches=(_NOT_RECTIFIED,)),
+        Trial("pairs of layers not moved together", criterion, switches=(_NOT_RECONSTRUCTED,)),
     ]
 
 
@@ -47,6 +48,7 @@ _ONLY_CUT = Switch(
 _NOT_RECTIFIED = Switch(
     ("edgeprune.graph.ridge:_RECTIFIED", "edgeprune.stages.compensate:_RECTIFIED"), lambda before: 0
 )
+_NOT_RECONSTRUCTED = Switch(("edgeprune.graph.walk:PASSES",), lambda before: 0)
 _NO_DRIFT = Switch(
     ("edgeprune.graph.walk:Walk._present_partner",),
     lambda before: lambda walk, one: None,
