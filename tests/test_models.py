@@ -11,6 +11,8 @@ from edgeprune.core.progress import Silent
 from edgeprune.core.request import Request
 from edgeprune.core.target import find_target
 from edgeprune.graph.capture import Program
+from edgeprune.graph.cost import count
+from edgeprune.graph.couple import couple
 from edgeprune.stages.ask import ask
 from edgeprune.stages.draw import draw
 from edgeprune.stages.load import load
@@ -68,3 +70,37 @@ def test_the_mnist_networks_err_as_often_as_their_card_says(
     quality, _ = judge(program, splits.test, Silent(), "original")
     assert quality.images == 10_000
     assert abs(round(10_000 - quality.top1 * 100) - wrong) <= 2  # rounding differs between processors
+
+
+FASHION = ROOT / "models" / "fashion_cnn"
+
+
+def test_the_clothes_network_loads_and_is_as_large_as_its_card_says() -> None:
+    _, program = asked(FASHION / "fashion_cnn.pt")
+    parameters = sum(tensor.numel() for tensor in program.exported().parameters())
+    cost = count(couple(program))
+    assert program.input_size == (1, 28, 28)
+    said = f"{parameters:,} parameters, {cost.macs / 1e6:.2f} M multiply-accumulates per image"
+    assert f"| architecture | `model.py:fashion_cnn`: {said} |" in (FASHION / "card.md").read_text()
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(
+    not (SHARED / "fashion_mnist").is_dir(), reason=f"no {SHARED}/fashion_mnist: set EDGEPRUNE_DATA"
+)
+def test_the_clothes_network_errs_as_often_as_its_card_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPRUNE_DATA", str(SHARED.resolve()))
+    request, program = asked(FASHION / "fashion_cnn.pt")
+    splits = draw(request, program)
+    assert splits is not None
+    quality, _ = judge(program, splits.test, Silent(), "original")
+    right = round(quality.top1 * 100)
+    assert quality.images == 10_000
+    assert abs(right - 9_105) <= 2  # rounding differs between processors
+
+
+def test_every_network_has_a_card() -> None:
+    folders = [path.parent for path in (ROOT / "models").glob("*/model.py")]
+    assert len(folders) >= 4
+    for folder in folders:
+        assert (folder / "card.md").read_text().startswith(f"# {folder.name}\n"), folder

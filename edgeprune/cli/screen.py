@@ -138,9 +138,11 @@ def _notes(document: Screening) -> Iterator[str]:
             "stable: mean rank correlation of F with that of redrawn images, or redrawn classes "
             "[95 % of them]"
         )
+        if bare := [name for name, one in document.groups.items() if one.f_statistic is None]:
+            yield f"no class statistics for {', '.join(bare)}: no layer reads these units one by one"
     elif document.images:
         yield f"{document.images} images without labels, ranked by {document.criterion}: no class statistics"
-        yield "harm: share of the readers' output variance that is lost when the lowest units go"
+        yield "harm: share of the variance of the network's answers that is lost when the lowest units go"
     else:
         yield f"no images: ranked by {document.criterion}, by weights alone"
         yield "harm: share of the squared score that the lowest units hold"

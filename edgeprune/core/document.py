@@ -19,7 +19,11 @@ _NUMBER_LIST = re.compile(r"\[\n\s+(-?[\d.e+-]+(?:,\n\s+-?[\d.e+-]+)*)\n\s+\]")
 
 
 class Document(BaseModel):
-    """Base of everything that crosses a file boundary: immutable, and strict about its keys."""
+    """Base of everything that crosses a file boundary: immutable, and strict about its keys.
+
+    What people and other programs get as a file of its own has a `kind`, with its version. Parts of such
+    files have none, nor have the results that only a resumed run reads: its journal says the version for all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

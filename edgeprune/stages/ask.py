@@ -235,10 +235,11 @@ def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) 
             "--rounds needs images: without them nothing is refitted or screened anew in between",
             hint="give --data, or leave --rounds out",
         )
-    if budget.size_of is not None and budget.size_of not in {"fp32", *target.precisions}:
+    written = {"fp32", *target.precisions}  # float32 files are made for every target
+    if budget.size_of is not None and budget.size_of not in written:
         raise RequestError(
             f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
-            hint=did_you_mean(budget.size_of, ["fp32", *target.precisions]),
+            hint=did_you_mean(budget.size_of, written),
         )
 
 

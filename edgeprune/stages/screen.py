@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -186,10 +187,11 @@ def _with_measured_harm(
     inputs = torch.from_numpy(np.concatenate([inputs for inputs, _ in images.batches(_BATCH)]))
     progress.start("sensitivity", 4 * len(found) + sum(group.units + 4 for group in branches))
     ranked = {name: (one.order, np.asarray(one.harm)) for name, one in found.items()}
-    harms = measured_harms(evidence, ranked, inputs, team, progress.advance)
+    done = partial(progress.advance, team.count)
+    harms = measured_harms(evidence, ranked, inputs, team, done)
     measured = {name: one.model_copy(update=_harm_fields(harms[name])) for name, one in found.items()}
     for group in branches:
-        ranking = branch_harm(evidence, group, inputs, team, progress.advance)
+        ranking = branch_harm(evidence, group, inputs, team, done)
         if ranking is not None:
             order, harm = ranking
             scores = np.empty(group.units)

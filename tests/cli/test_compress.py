@@ -100,6 +100,7 @@ def test_one_line_per_stage_where_nobody_watches(finished: Finished) -> None:
     assert [line[:32].rstrip() for line in lines] == [
         "load",
         "screen",
+        "sensitivity",
         "shrink and prove",
         "compensate",
         "export the original",

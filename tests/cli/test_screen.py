@@ -52,12 +52,14 @@ def test_a_trained_network_is_screened_group_by_group_and_class_by_class(here: H
         ["stem.0", "32", "32"],
         ["fine.first.0", "32", "32"],
     ]
-    assert lines[8].startswith("200 images of 10 classes, ranked by screening; differ: ")
-    assert lines[11].split()[:4] == ["class", "units", "lost", "with"]
-    assert sorted(line.split()[0] for line in lines[12:22]) == list("0123456789")
-    assert "(d = " in lines[12]
-    worst = lines[12].split()[0]
-    assert lines[22].startswith(f"with the lower half of every group, {worst} would lose most: ")
+    assert lines[8].split() == ["blocks", "3", *"------"]
+    assert lines[9].startswith("200 images of 10 classes, ranked by screening; differ: ")
+    assert lines[12] == "no class statistics for blocks: no layer reads these units one by one"
+    assert lines[13].split()[:4] == ["class", "units", "lost", "with"]
+    assert sorted(line.split()[0] for line in lines[14:24]) == list("0123456789")
+    assert "(d = " in lines[14]
+    worst = lines[14].split()[0]
+    assert lines[24].startswith(f"with the lower half of every group, {worst} would lose most: ")
 
 
 def test_the_document_fits_its_schema_and_is_written_where_it_is_asked_for(
@@ -75,7 +77,10 @@ def test_without_labels_harm_is_shown_and_no_classes(here: Here, desk: list[str]
     assert (found.criterion, found.classes) == ("refit", 0)
     lines = here("screen", *desk[:2], "--data", "npz:bare.npz").text.splitlines()
     assert lines[0].split() == "group units harm of a quarter of half of three quarters".split()
-    assert lines[2] == "36 images without labels, ranked by refit: no class statistics"
+    assert lines[2:] == [
+        "36 images without labels, ranked by refit: no class statistics",
+        "harm: share of the variance of the network's answers that is lost when the lowest units go",
+    ]
 
 
 def test_without_data_weights_alone_rank_the_units(here: Here, desk: list[str]) -> None:

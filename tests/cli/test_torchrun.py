@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,24 @@ def test_two_processes_find_the_same_statistics(finished: Finished, folder: Path
     one, two = (Screening.load(place / "screening.json") for place in (finished.folder, folder))
     assert [*one.groups] == [*two.groups]
     for name, group in one.groups.items():
-        assert two.groups[name].order == group.order
-        for field in ("scores", "harm", "f_statistic", "p_value"):
-            expected, found = getattr(group, field), getattr(two.groups[name], field)
-            # Small harms are differences of large moments: rounding shows against the curve's end.
-            assert np.allclose(found, expected, rtol=0, atol=1e-6 * max(expected)), (name, field)
+        other = two.groups[name]
+        assert other.order == group.order
+        assert [*other.measured] == [*group.measured] != []
+        # Of whole residual branches nothing is said about classes.
+        assert (other.f_statistic is None) == (group.f_statistic is None) == (name == "blocks")
+        # Harm is measured on answers in float32, from refits of large moments: rounding (5e-7 where this was
+        # written) shows against the curve's end.
+        assert_close(other.harm, group.harm, 1e-5)
+        assert_close([*other.measured.values()], [*group.measured.values()], 1e-5)
+        assert_close(other.scores, group.scores, 1e-6)
+        assert_close(other.f_statistic or (), group.f_statistic or (), 1e-6)
+        assert_close(other.p_value or (), group.p_value or (), 1e-6)
+
+
+def assert_close(found: Sequence[float], expected: Sequence[float], part: float) -> None:
+    """Within a part of the largest that is expected."""
+    assert len(found) == len(expected)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=part * max(expected, default=0))
 
 
 def test_two_processes_make_the_same_plan(finished: Finished, folder: Path) -> None:

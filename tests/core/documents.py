@@ -274,7 +274,6 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
 EXAMPLES: tuple[Document, ...] = (
     TARGET,
     REQUEST,
-    SEARCH,
     a_report(thinned=THINNED),
     SPARSITY,
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),

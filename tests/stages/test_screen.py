@@ -310,10 +310,11 @@ def test_a_ranking_is_steadier_with_more_images() -> None:
         assert sum(one.lowest_half) == pytest.approx(8)
 
 
-def test_without_second_moments_the_class_statistics_are_the_same() -> None:
+def test_without_second_moments_the_class_statistics_are_the_same_and_no_harm_is_measured() -> None:
     bare, whole = labelled(also=("moments",)), labelled()
-    assert bare.model_copy(update={"harm": whole.harm}) == whole
+    assert bare.model_copy(update={"harm": whole.harm, "measured": whole.measured}) == whole
     assert bare.harm != whole.harm
+    assert (bare.measured, [*whole.measured]) == ({}, [4, 8, 12, 14])
 
 
 @pytest.mark.parametrize("criterion", ["refit", "l2", "random"])
