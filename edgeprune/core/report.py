@@ -203,7 +203,9 @@ class Finetuning(Document):
     losses: dict[Weights, float | None] = Field(
         description="on the selection images; null where an answer is not finite"
     )
-    kept: Weights = Field(description="the weights with the smallest loss")
+    kept: Weights = Field(
+        description="the trained weights with the smaller loss; `start` where training harmed"
+    )
 
 
 class Thinned(Document):

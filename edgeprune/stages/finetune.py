@@ -10,10 +10,12 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.core.epochs import Epochs
 from edgeprune.core.errors import GateError
+from edgeprune.core.paired import mcnemar_p_value
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Augment
 from edgeprune.core.report import Finetuning, Weights
@@ -34,6 +36,8 @@ RATE = 0.01
 _TEMPERATURE = 2.0
 _DISTILLED = 0.7
 """Share of the loss that asks for the original's answers; the rest asks for the labels."""
+_CHANCE = 0.05
+"""Of McNemar's test: training that lost more selection images than this lets chance explain has harmed."""
 _SMOOTHING = 0.1
 """Of the labels only: the original's answers are soft already."""
 
@@ -60,10 +64,13 @@ def finetune(
     team: Processes = ALONE,
     progress: Progress | None = None,
 ) -> tuple[Program, Finetuning]:
-    """Train `shrunk` in place; of its last weights, their average and those it began with, the best stay.
+    """Train `shrunk` in place; its last weights or their average stay, or, where training harmed, the start.
 
-    Best is what answers the selection images with the smallest loss. Training needs no labels: without
-    them the original's answers are all it learns from.
+    Which of the first two, the smaller loss on the selection images says. The start comes back where its loss
+    is smaller and it answers significantly more of them right, too: a network that was refitted to the
+    original's answers is closest to them on images that the original knows, not on new ones
+    (docs/decisions/0013-start-of-training.md). Training needs no labels: without them the original's
+    answers are all it learns from.
 
     Parameters
     ----------
@@ -86,14 +93,14 @@ def finetune(
         train, BATCH, original.input_size, course.augment, course.seed, part=team.rank, parts=team.count
     )
     start = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
-    losses: dict[Weights, float] = {"start": team.told(lambda: _loss_on(original, shrunk, selection))}
+    found: dict[Weights, _Standing] = {"start": team.told(lambda: _standing(original, shrunk, selection))}
     averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
     last = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
     candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
     for name in ("last", "averaged"):
         write(shrunk, candidates[name])
-        losses[name] = team.told(lambda: _loss_on(original, shrunk, selection))
-    kept = min(losses, key=lambda name: losses[name])
+        found[name] = team.told(lambda: _standing(original, shrunk, selection))
+    kept = _best(found)
     write(shrunk, candidates[kept])
     return shrunk, Finetuning(
         epochs=course.epochs,
@@ -104,7 +111,7 @@ def finetune(
         augment=course.augment,
         processes=team.count,
         precision=_precision(),
-        losses={name: loss if np.isfinite(loss) else None for name, loss in losses.items()},
+        losses={name: one.loss if np.isfinite(one.loss) else None for name, one in found.items()},
         kept=kept,
     )
 
@@ -200,13 +207,36 @@ def _loss(found: Tensor, wanted: Tensor, labels: Tensor | None, *, smoothing: fl
     return (1 - _DISTILLED) * hard + _DISTILLED * soft
 
 
-def _loss_on(original: Program, shrunk: Program, split: Split) -> float:
-    """The mean loss on a split, in evaluation mode; infinite where an answer is not finite."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Standing:
+    """The mean loss on a split, infinite where an answer is not finite, and which images were answered right.
+
+    Without labels right is what the original says.
+    """
+
+    loss: float
+    right: NDArray[np.bool_]
+
+
+def _standing(original: Program, shrunk: Program, split: Split) -> _Standing:
+    """How a network does in evaluation mode."""
     batches = [inputs for inputs, _ in split.batches(BATCH)]
     wanted, found = (torch.from_numpy(np.concatenate([*answers(one, batches)])) for one in (original, shrunk))
     labels = None if split.labels is None else torch.from_numpy(split.labels)
     loss = float(_loss(found, wanted, labels, smoothing=0.0))
-    return loss if np.isfinite(loss) else float("inf")
+    right = found.argmax(1) == (wanted.argmax(1) if labels is None else labels)
+    return _Standing(loss if np.isfinite(loss) else float("inf"), right.numpy())
+
+
+def _best(found: Mapping[Weights, _Standing]) -> Weights:
+    """The trained weights with the smaller loss, if they are not worse than the start beyond chance."""
+    trained: Weights = "last" if found["last"].loss < found["averaged"].loss else "averaged"
+    before, after = found["start"], found[trained]
+    if not np.isfinite(after.loss):
+        return "start"
+    lost, gained = int((before.right & ~after.right).sum()), int((after.right & ~before.right).sum())
+    fewer = lost > gained and mcnemar_p_value(lost, gained) < _CHANCE
+    return "start" if fewer and before.loss < after.loss else trained
 
 
 def _precision() -> Literal["float32", "bfloat16"]:
