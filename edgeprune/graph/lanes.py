@@ -96,7 +96,9 @@ def moves(
                 positions[piece.indices[:, column]] = piece.indices[order[columns[column]], column]
             shared = piece.indices[:, columns == _SHARED]
             if shared.size:
-                one.blocks = np.tile(np.arange(size), (len(blocks), 1))
+                # Another group may have moved other columns of the same weight.
+                if one.blocks is None:
+                    one.blocks = np.tile(np.arange(size), (len(blocks), 1))
                 for block, lane in enumerate(blocks.tolist()):
                     one.blocks[block, shared] = shared[order[lane]]
     return found

@@ -153,6 +153,29 @@ def test_whole_groups_may_go_besides() -> None:
     )
 
 
+def test_groups_that_one_layer_reads_each_move_their_own_columns_of_it() -> None:
+    """A slice tells even places from odd ones: two groups, which share the grouped layer's axis 1."""
+
+    def wiring(net: Net, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x = net.first(x)
+        return net.deep(x), net.last(x[:, ::2])
+
+    parts = {"first": nn.Conv2d(3, 8, 1), "deep": nn.Conv2d(8, 4, 1, groups=2), "last": nn.Conv2d(4, 2, 1)}
+    coupling = couple(capture(lived_in(Net(wiring, **parts)).eval(), (3, 4, 4)))
+    cuts = (one_cut(coupling, "first", (0,), (1,)), one_cut(coupling, "first#2", (1,), (0,)))
+
+    proven = prove(coupling, cuts)
+
+    assert lanes(coupling) == {"first": (2, 2), "first#2": (2, 2)}
+    assert proven.refused == {}
+    found = narrowings(coupling, cuts)["deep.weight"]
+    assert found.blocks == ((0, 3), (2, 1))
+    assert torch.equal(
+        found.of(coupling.program.tensors()["deep.weight"].detach()),
+        proven.program.tensors()["deep.weight"].detach(),
+    )
+
+
 def test_an_arranged_network_answers_alike_and_has_the_same_groups() -> None:
     coupling = NETWORKS["stacked"]()
     orders = by_strength(coupling)
