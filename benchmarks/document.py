@@ -17,7 +17,7 @@ def header() -> str:
     return """# Benchmarks
 
 Written by `make bench`, which measures the sections below one after the other (`make bench-main` files and
-latencies, `make bench-accuracy` accuracies); each says when and on what.
+latencies, `make bench-accuracy` accuracies); each says when and on what, and holds for the code of its day.
 """
 
 
