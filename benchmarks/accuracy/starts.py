@@ -22,7 +22,7 @@ from edgeprune.core.samples import Splits
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.learner import write
+from edgeprune.graph.weights import write
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen

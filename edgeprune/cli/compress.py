@@ -128,7 +128,7 @@ def compress(
     chosen = find_target(target)
     shape = parse_shape(input) if input else None
 
-    from edgeprune.cli import render
+    from edgeprune.cli.outcome import outcome
     from edgeprune.graph.processes import rank_here
     from edgeprune.pipeline import compress as run
 
@@ -165,7 +165,7 @@ def compress(
     if json:
         print(report.to_json())
     elif not quiet:
-        render.report(report, folder=out or Path("runs") / f"{model.stem}-{chosen.name}")
+        outcome(report, folder=out or Path("runs") / f"{model.stem}-{chosen.name}")
     failures = report.failures()
     if failures:
         raise GateError(

@@ -12,6 +12,7 @@ from edgeprune.core.sparsity import Mask
 from edgeprune.graph.capture import Program
 from edgeprune.graph.checkpoint import State
 from edgeprune.graph.processes import Processes
+from edgeprune.graph.weights import copied, write
 
 _MOMENTUM = 0.9
 _DECAY = 5e-4
@@ -51,7 +52,7 @@ class Learner:
         trained = {id(one) for one in self._parameters}
         self._statistics = [one for one in tensors if one.is_floating_point() and id(one) not in trained]
         self._momenta = [torch.zeros_like(one) for one in self._parameters]
-        self._averages = _copied(program)
+        self._averages = copied(program)
         # On the device, as a recorded step reads them at every replay.
         device = self._parameters[0].device if self._parameters else torch.device("cpu")
         self._rate, self._gain = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -92,7 +93,7 @@ class Learner:
 
     def state(self, epochs: int) -> State:
         """All of it after so many epochs."""
-        return State(epochs, _copied(self._program), dict(self._averages), list(self._momenta))
+        return State(epochs, copied(self._program), dict(self._averages), list(self._momenta))
 
     def restore(self, state: State, *, done: int) -> None:
         """Go on from a state, `done` steps in."""
@@ -145,13 +146,6 @@ class Learner:
                 average.copy_(tensors[name])
 
 
-def write(program: Program, weights: dict[str, Tensor]) -> None:
-    """Put values of the same names and shapes into a program's tensors."""
-    with torch.no_grad():
-        for name, tensor in program.tensors().items():
-            tensor.copy_(weights[name])
-
-
 def _clip(gradients: list[Tensor]) -> None:
     """Shorten a gradient that is longer than `_CLIP`."""
     if gradients:
@@ -165,7 +159,3 @@ def _course(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / (warm + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _copied(program: Program) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in program.tensors().items()}

@@ -136,7 +136,8 @@ def renormed(program: Program, segment: Segment, entries: Sequence[Tensor]) -> d
         if gain is None or shift is None or mean is None or variance is None:
             continue
         centre, spread = _moments(segment, norm, entries, tensors)
-        epsilon, old = norm_epsilon(norm), {name: one.detach().double() for name, one in tensors.items()}
+        epsilon = norm_epsilon(norm)
+        old = {name: tensors[name].detach().double() for name in (gain, shift, mean, variance)}
         scale = old[gain] / (old[variance] + epsilon).sqrt()
         found |= {
             mean: centre,

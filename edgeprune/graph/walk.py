@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from edgeprune.graph.reconstruct import (
 from edgeprune.graph.reference import Layer, Reference
 from edgeprune.graph.replay import Replay
 from edgeprune.graph.ridge import Sample, refitted
+from edgeprune.graph.weights import write
 
 
 def affected(coupling: Coupling, plan: Plan) -> list[Consumer]:
@@ -141,7 +142,7 @@ class Walk:
         one, tensors = self.layers[number].one, self._shrunk.tensors()
         samples = self.samples(number)
         before = tensors[one.weight].detach().clone()
-        self._put((recalibrated if one.constant else refitted)(one, samples, tensors))
+        write(self._shrunk, (recalibrated if one.constant else refitted)(one, samples, tensors))
         if one.source is one.node:  # the value at hand has the old bias in it
             axis, change = one.map.channel_axis, tensors[one.weight].detach() - before
             self._present.change(
@@ -159,21 +160,15 @@ class Walk:
         )
         if values is None:
             return
-        self._put(values)
-        self._put(renormed(self._shrunk, segment, entries))
+        write(self._shrunk, values)
+        write(self._shrunk, renormed(self._shrunk, segment, entries))
         sources = source_values(self._shrunk, segment, entries)
         self._present.put(segment.source, sources)
         again = [
             replace(sample, rows=one.map.rows(value, sample.sites))
             for sample, value in zip(samples, sources, strict=True)
         ]
-        self._put(refitted(one, again, self._shrunk.tensors()))
-
-    def _put(self, values: Mapping[str, Tensor]) -> None:
-        tensors = self._shrunk.tensors()
-        with torch.no_grad():
-            for name, value in values.items():
-                tensors[name].copy_(value)
+        write(self._shrunk, refitted(one, again, self._shrunk.tensors()))
 
     def leave(self, number: int) -> None:
         """A layer is done with: what it reads is not held on its behalf any longer."""

@@ -21,12 +21,13 @@ from edgeprune.core.search import Search
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.narrowing import carry_over
+from edgeprune.graph.planned import plan_of
 from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore, Refitted, RefittedStore
 from edgeprune.pipeline.search import searched
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.finetune import RATE, Course, finetune
-from edgeprune.stages.plan import plan, plan_of
+from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
 
@@ -171,7 +172,7 @@ def _plan(
         tighter=tighter,
     )
     cuts = composed(before.plan.cuts, own.cuts) if before is not None else own.cuts
-    whole = plan_of(job.coupling, cuts, screening.criterion, job.request.budget, seed=seed)
+    whole = plan_of(job.coupling, cuts, screening.criterion, job.request.budget.words(), seed=seed)
     # Units that were counted otherwise in the narrow network would show here.
     assert (whole.after.macs, whole.after.parameters) == (own.after.macs, own.after.parameters)
     return whole

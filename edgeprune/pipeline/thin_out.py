@@ -11,7 +11,7 @@ from edgeprune.core.registry import build_from
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
 from edgeprune.graph.couple import couple
-from edgeprune.graph.learner import write
+from edgeprune.graph.weights import write
 from edgeprune.pipeline.cutting import Made
 from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore
 from edgeprune.stages.disconnect import disconnect, nonzeros

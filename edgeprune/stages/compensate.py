@@ -7,7 +7,7 @@ taken into the next target (graph/ridge.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,7 @@ from edgeprune.graph.couple import Coupling
 from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.reference import Layer
 from edgeprune.graph.walk import Walk, affected, layers_of
+from edgeprune.graph.weights import copied, write
 
 _MEMORY = 1.7e9
 """Bytes that the values of both networks may take from one layer to the next."""
@@ -50,19 +51,19 @@ def compensate(
     progress = progress or Silent()
     original, batch = coupling.program, images_per_batch(coupling)
     before = _divergence(original, shrunk, selection, batch)
-    untouched = _copied(shrunk)
+    untouched = copied(shrunk)
     attempts = []
     ways = _ways(layers_of(coupling, shrunk, plan, affected(coupling, plan)))
     progress.start("compensate", sum(map(len, ways)))
     for layers in ways:
-        _put(shrunk, untouched)
+        write(shrunk, untouched)
         walk = partial(Walk, coupling, shrunk, plan, layers, seed)
         images = _refit(walk, calibration, batch, progress)
         after = _divergence(original, shrunk, selection, batch)
-        attempts.append(_Attempt(len(layers), images, after, _copied(shrunk)))
+        attempts.append(_Attempt(len(layers), images, after, copied(shrunk)))
     best = min(attempts, key=lambda one: one.divergence)
     kept = best.divergence < before
-    _put(shrunk, best.tensors if kept else untouched)
+    write(shrunk, best.tensors if kept else untouched)
     progress.finish()
     return shrunk, Compensation(
         images=best.images,
@@ -128,14 +129,3 @@ def _divergence(original: Program, shrunk: Program, split: Split, batch: int) ->
         difference += float(np.square(present - expected).sum())
         spread += float(np.square(expected - expected.mean(0)).sum())
     return difference / (spread or 1.0)
-
-
-def _copied(program: Program) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in program.tensors().items()}
-
-
-def _put(program: Program, values: Mapping[str, Tensor]) -> None:
-    tensors = program.tensors()
-    with torch.no_grad():
-        for name, value in values.items():
-            tensors[name].copy_(value)

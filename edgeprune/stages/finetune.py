@@ -26,10 +26,11 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.checkpoint import Checkpoint, question_of
 from edgeprune.graph.device import channels_last, has_bfloat16, placed, training_device
 from edgeprune.graph.held_images import batches
-from edgeprune.graph.learner import Learner, write
+from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
 from edgeprune.graph.train_mode import training
+from edgeprune.graph.weights import copied, write
 
 BATCH = 128
 RATE = 0.01
@@ -92,10 +93,10 @@ def finetune(
     epochs = Epochs(
         train, BATCH, original.input_size, course.augment, course.seed, part=team.rank, parts=team.count
     )
-    start = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
+    start = copied(shrunk)
     found: dict[Weights, _Standing] = {"start": team.told(lambda: _standing(original, shrunk, selection))}
     averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
-    last = {name: tensor.detach().clone() for name, tensor in shrunk.tensors().items()}
+    last = copied(shrunk)
     candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
     for name in ("last", "averaged"):
         write(shrunk, candidates[name])

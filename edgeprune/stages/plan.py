@@ -17,9 +17,9 @@ from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.core.search import Narrowed
 from edgeprune.core.size import SizeBound
 from edgeprune.core.units import format_bytes, format_count
-from edgeprune.graph.cost import CostModel, count
+from edgeprune.graph.cost import CostModel
 from edgeprune.graph.couple import Coupling
-from edgeprune.graph.narrowing import dropped, narrowings
+from edgeprune.graph.planned import plan_of
 
 _MOVES = 20_000
 """Of trial and error: seconds on a large network, whose plan it hardly betters."""
@@ -71,26 +71,7 @@ def plan(
             raise _unreachable(search, budget, size)
         search.take(step)
     search.improve(limits)
-    return plan_of(coupling, search.cuts(), screening.criterion, budget, seed=seed)
-
-
-def plan_of(
-    coupling: Coupling, cuts: tuple[Cut, ...], criterion: str, budget: Budget, *, seed: int = 0
-) -> Plan:
-    """The plan that makes these cuts, with what follows from them."""
-    return Plan(
-        graph=coupling.program.fingerprint(),
-        input=coupling.program.input_size,
-        criterion=criterion,
-        budget=budget.words(),
-        seed=seed,
-        before=count(coupling),
-        after=count(coupling, coupling.narrowed(cuts)),
-        cuts=cuts,
-        allow_inexact=tuple(sorted({name for group in coupling.groups for name in group.inexact})),
-        tensors=narrowings(coupling, cuts),
-        dropped=dropped(coupling, cuts),
-    )
+    return plan_of(coupling, search.cuts(), screening.criterion, budget.words(), seed=seed)
 
 
 def bounds(budget: Budget, macs: int, size: SizeBound | None = None) -> dict[Narrowed, int]:

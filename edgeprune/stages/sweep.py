@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from edgeprune.core.plan import Plan
-from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.dead import dead_cuts
-from edgeprune.graph.narrowing import dropped, narrowings
+from edgeprune.graph.planned import plan_of
 
 
 def sweep(coupling: Coupling, *, criterion: str, budget: str, seed: int = 0) -> Plan:
     """A plan without the units whose every reader is zero, which changes no answer; empty without such."""
-    cuts = dead_cuts(coupling)
-    return Plan(
-        graph=coupling.program.fingerprint(),
-        input=coupling.program.input_size,
-        criterion=criterion,
-        budget=budget,
-        seed=seed,
-        before=count(coupling),
-        after=count(coupling, coupling.narrowed(cuts)),
-        cuts=cuts,
-        allow_inexact=tuple(sorted({name for group in coupling.groups for name in group.inexact})),
-        tensors=narrowings(coupling, cuts),
-        dropped=dropped(coupling, cuts),
-    )
+    return plan_of(coupling, dead_cuts(coupling), criterion, budget, seed=seed)

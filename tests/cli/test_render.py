@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from core.documents import THINNED, a_report, delivered, measured
 
-from edgeprune.cli import render
+from edgeprune.cli.outcome import outcome
 from edgeprune.core.report import Report
 
 BROKEN = (
@@ -17,7 +17,7 @@ BROKEN = (
 
 
 def printed(document: Report, capfd: pytest.CaptureFixture[str]) -> list[str]:
-    render.report(document, folder=Path("run"))
+    outcome(document, folder=Path("run"))
     return capfd.readouterr().out.splitlines()
 
 

@@ -10,8 +10,9 @@ from tiny import tiny
 from torch import Tensor, nn
 
 from edgeprune.graph.capture import Program
-from edgeprune.graph.learner import Learner, write
+from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE
+from edgeprune.graph.weights import write
 
 STEPS = 12
 
