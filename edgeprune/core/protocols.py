@@ -1,4 +1,4 @@
-"""Protocols: what a plug-in must do to be a dataset, criterion, exporter, quantizer or runtime.
+"""Protocols: what a plug-in must do to be a dataset, criterion, exporter, quantizer, runtime or transport.
 
 Every plug-in is a frozen dataclass in one file; its fields are its options. torch appears here in
 annotations only.
@@ -7,13 +7,15 @@ annotations only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Format, Precision
+from edgeprune.core.completed import Completed
 from edgeprune.core.group import Group, Role
 from edgeprune.core.samples import Pools
 
@@ -165,6 +167,64 @@ class Session(Protocol):
         """At least `runtime` and `version`."""
 
 
+class Shell(Protocol):
+    """Runs commands on a device."""
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        cwd: PurePosixPath | None = None,
+    ) -> Completed:
+        """Run a program with its arguments, never a line that a shell takes apart; seconds.
+
+        A program that fails is an answer; raises DeviceError where the device cannot be reached, the
+        connection breaks or the time is up, and then nothing of the command runs on.
+        """
+
+
+class Files(Protocol):
+    """Moves files to and from a device, whole or not at all, each checked by its SHA-256."""
+
+    def push(self, source: Path, to: PurePosixPath) -> None:
+        """Copy a file or a folder; an interrupted push goes on where it stopped.
+
+        Raises DeviceError where it cannot be reached, refuses, or is full; nothing half-written lies at
+        `to` then.
+        """
+
+    def pull(self, source: PurePosixPath, to: Path) -> None:
+        """Copy one file from the device; raises DeviceError."""
+
+
+class Link(Protocol):
+    """An open connection to one device."""
+
+    @property
+    def shell(self) -> Shell:
+        """Where commands run."""
+
+    @property
+    def files(self) -> Files:
+        """Where files go."""
+
+    @property
+    def scratch(self) -> PurePosixPath:
+        """A folder on the device that is this link's own, and gone when the link is closed."""
+
+
+class Transport(Protocol):
+    """A cable to one device; its address (`pi@host`, `adb:SERIAL`) fills the first field.
+
+    It knows no model and no runtime.
+    """
+
+    def connect(self) -> AbstractContextManager[Link]:
+        """The open connection; leaving it cleans up, after Ctrl-C too. Raises DeviceError."""
+
+
 class Runtime(Protocol):
     """Loads files of one format on this machine."""
 
@@ -184,9 +244,13 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Exporter",
+    "Files",
+    "Link",
     "Need",
     "OpenCriterion",
     "Quantizer",
     "Runtime",
     "Session",
+    "Shell",
+    "Transport",
 ]

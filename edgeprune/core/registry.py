@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.core.errors import PluginError, did_you_mean, nearest
 
-Family = typing.Literal["criteria", "datasets", "exporters", "quantizers", "runtimes"]
+Family = typing.Literal["criteria", "datasets", "exporters", "quantizers", "runtimes", "transports"]
 
 
 def names(family: Family) -> list[str]:
