@@ -149,7 +149,7 @@ def compress(
                 rounds=rounds or 1,
                 epochs=epochs,
                 recovery=recovery,
-                formats=tuple(format or ()),  # type: ignore[arg-type]
+                formats=tuple(format or ()),
                 out=out,
                 seed=seed,
                 trust_pickle=trust_pickle,

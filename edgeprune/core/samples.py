@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.errors import DataError
+from edgeprune.core.interface import Interface
 from edgeprune.core.recipe import Preprocess
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +70,29 @@ class Split:
             chosen = self.indices[start : start + size]
             labels = None if self.samples.labels is None else self.samples.labels[chosen]
             yield self._prepare(self.samples.read(chosen.tolist())), labels
+
+    def fed(self, size: int, interface: Interface) -> Iterator[NDArray[np.generic]]:
+        """The same inputs as a file with this interface takes them: frames as they are, or in its layout.
+
+        Raises
+        ------
+        DataError
+            The file takes 8-bit frames, and the samples are none.
+        """
+        for start in range(0, len(self.indices), size):
+            raw = self.samples.read(self.indices[start : start + size].tolist())
+            yield interface.laid_out(self._frames(raw) if interface.camera else self._prepare(raw))
+
+    def _frames(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+        integral = np.issubdtype(raw.dtype, np.integer)
+        if not integral or raw.min(initial=0) < 0 or raw.max(initial=0) > 255:
+            raise DataError(
+                f"{self.samples.name}: --camera takes 8-bit images, these are {raw.dtype}",
+                hint="bring images of whole numbers from 0 to 255, or leave --camera out",
+            )
+        frames = raw.astype(np.uint8)
+        crop = self.preprocess.crop
+        return np.ascontiguousarray(_centre_crop(frames, crop) if crop else frames)
 
     def _prepare(self, raw: NDArray[np.generic]) -> Floats:
         recipe = self.preprocess
@@ -223,7 +249,7 @@ def _stratified_order(samples: Samples, seed: int) -> NDArray[np.int64]:
     return shuffled[np.argsort(rank, kind="stable")]
 
 
-def _centre_crop(inputs: Floats, size: int) -> Floats:
+def _centre_crop(inputs: NDArray[Pixel], size: int) -> NDArray[Pixel]:
     height, width = inputs.shape[-2:]
     if min(height, width) < size:
         raise DataError(f"images of {height}x{width} are smaller than the crop of {size}")

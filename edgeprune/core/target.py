@@ -47,6 +47,12 @@ class Target(Document):
     summary: str
     host: Host
     runtimes: dict[Format, str] = Field(min_length=1, description="runtime plug-in per file format")
+    formats: tuple[Format, ...] = Field(
+        default=(), description="formats made when none is asked for; default: all that have a runtime"
+    )
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="the oldest version of each runtime that must read the files"
+    )
     precisions: tuple[Precision, ...] = Field(min_length=1)
     threads: int = Field(gt=0, description="threads to measure with")
     channels: Channels
