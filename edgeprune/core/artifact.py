@@ -12,7 +12,10 @@ from edgeprune.core.files import sha256
 
 Format = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]*$")]
 """The name of the exporter that writes it: onnx, tflite, pt2, or one that a plug-in brings."""
-Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
+Precision = Literal[
+    "fp32", "fp16", "int8-static", "int8-dynamic", "int8-weight-only", "int8w-int16a", "int4-weight-only"
+]
+"""What weights and activations are; docs/quantization.md says what each runtime makes of them."""
 
 
 class Tensor(Document):

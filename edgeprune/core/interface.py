@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.document import Document
+from edgeprune.core.errors import RequestError, did_you_mean
 
+Layout = Literal["nchw", "nhwc"]
 Answer = Literal["scores", "softmax", "argmax", "top5"]
 TOP = 5
 Floats = NDArray[np.float32]
@@ -21,7 +23,7 @@ class Interface(Document):
     batch: Literal["one", "free"] | None = Field(
         default=None, description="inputs at a time; null: free where the format can have it so"
     )
-    layout: Literal["nchw", "nhwc"] = Field(default="nchw", description="of the input's axes")
+    layout: Layout = Field(default="nchw", description="of the input's axes")
     camera: bool = Field(
         default=False, description="8-bit images go in; the file casts and normalises them itself"
     )
@@ -31,6 +33,11 @@ class Interface(Document):
     def plain(self) -> bool:
         """Whether the file takes and gives what the network does."""
         return self.layout == "nchw" and not self.camera and self.answer == "scores"
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether it only makes sense for inputs of channels x height x width."""
+        return self.layout != "nchw" or self.camera
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -67,6 +74,27 @@ class Interface(Document):
         if self.exact:
             return np.asarray(answered, dtype=np.float32)
         return _ranked(answered.reshape(len(answered), -1), classes)
+
+
+def interface_of(batch: str | None, layout: str, answer: str, *, camera: bool) -> Interface:
+    """The interface of the options `--batch`, `--layout`, `--answer` and `--camera`.
+
+    Raises
+    ------
+    RequestError
+        A value that an option does not know.
+    """
+    batches = {None: None, "1": "one", "free": "free"}
+    for option, value, known in (
+        ("batch", batch, batches),
+        ("layout", layout, get_args(Layout)),
+        ("answer", answer, get_args(Answer)),
+    ):
+        if value not in known:
+            names = [str(name) for name in known if name]
+            raise RequestError(f"unknown --{option} '{value}'", hint=did_you_mean(str(value), names))
+    given = {"batch": batches[batch], "layout": layout, "answer": answer, "camera": camera}
+    return Interface.parse(given, source="options")
 
 
 def _ranked(order: NDArray[np.generic], classes: int) -> Floats:

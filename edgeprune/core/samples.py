@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Split:
     samples: Samples
     indices: NDArray[np.int64]
     preprocess: Preprocess
+    interface: Interface | None = None
+    """Of the files that are fed with them; None for the network itself."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -58,30 +60,36 @@ class Split:
 
     def take(self, count: int) -> Split:
         """The first `count` samples (all when there are fewer)."""
-        return Split(self.samples, self.indices[:count], self.preprocess)
+        return replace(self, indices=self.indices[:count])
 
     def at(self, places: NDArray[np.int64]) -> Split:
         """The samples at these places of the split, in their order."""
-        return Split(self.samples, self.indices[places], self.preprocess)
+        return replace(self, indices=self.indices[places])
 
     def batches(self, size: int) -> Iterator[tuple[Floats, Labels | None]]:
-        """Inputs of shape (<= size, channels, ...) with their labels, in order."""
-        for start in range(0, len(self.indices), size):
-            chosen = self.indices[start : start + size]
-            labels = None if self.samples.labels is None else self.samples.labels[chosen]
-            yield self._prepare(self.samples.read(chosen.tolist())), labels
+        """Inputs of shape (<= size, channels, ...) with their labels, in order.
 
-    def fed(self, size: int, interface: Interface) -> Iterator[NDArray[np.generic]]:
-        """The same inputs as a file with this interface takes them: frames as they are, or in its layout.
+        For files that take 8-bit frames they are integers, whatever their type says: engines take either.
 
         Raises
         ------
         DataError
-            The file takes 8-bit frames, and the samples are none.
+            NaN or infinite values, another number of channels than the recipe's, or no 8-bit frames.
         """
         for start in range(0, len(self.indices), size):
-            raw = self.samples.read(self.indices[start : start + size].tolist())
-            yield interface.laid_out(self._frames(raw) if interface.camera else self._prepare(raw))
+            chosen = self.indices[start : start + size]
+            labels = None if self.samples.labels is None else self.samples.labels[chosen]
+            yield self._as_taken(self.samples.read(chosen.tolist())), labels
+
+    def for_files(self, interface: Interface) -> Split:
+        """The same samples, in batches as files with this interface take them."""
+        return replace(self, interface=interface)
+
+    def _as_taken(self, raw: NDArray[np.generic]) -> Floats:
+        if self.interface is None:
+            return self._prepare(raw)
+        inputs = self._frames(raw) if self.interface.camera else self._prepare(raw)
+        return cast(Floats, self.interface.laid_out(inputs))
 
     def _frames(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         integral = np.issubdtype(raw.dtype, np.integer)

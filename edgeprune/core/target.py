@@ -58,6 +58,15 @@ class Target(Document):
     channels: Channels
     physics: dict[str, Fact] = Field(default_factory=dict)
 
+    @property
+    def oldest(self) -> dict[Format, str]:
+        """Per format the oldest version of its runtime that must read the files, where the target says it."""
+        return {
+            format: self.versions[runtime]
+            for format, runtime in self.runtimes.items()
+            if runtime in self.versions
+        }
+
     def at_hand(self) -> bool:
         """Whether this very machine is the target, so that a latency measured here is the target's."""
         host = self.host

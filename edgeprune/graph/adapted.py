@@ -22,7 +22,7 @@ _MEAN, _FACTOR, _BIAS = "camera_mean", "camera_factor", "camera_bias"
 
 
 def adapted(program: Program, interface: Interface, preprocess: Preprocess) -> Program:
-    """The network with everything inside that the interface asks for; the program itself where that is nothing.
+    """The network with what the interface asks for inside; the program itself where that is nothing.
 
     Normalisation goes into the first convolution where that is exact. Its factor always is. The mean is
     not where the convolution pads: padding is zero after the mean was taken off, so it is taken off before.
@@ -34,9 +34,7 @@ def adapted(program: Program, interface: Interface, preprocess: Preprocess) -> P
     """
     if interface.plain:
         return program
-    if len(program.inputs) > 1 or (
-        (interface.camera or interface.layout == "nhwc") and len(program.input_size) != 3
-    ):
+    if interface.takes_images and (len(program.inputs) > 1 or len(program.input_size) != 3):
         raise ModelError(
             "the network takes no images of channels x height x width",
             hint="leave --camera and --layout out",

@@ -11,13 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.drop import Drop, DropClaim
+from edgeprune.core.decibels import decibels
+from edgeprune.core.drop import Drop, DropClaim, drop_of
+from edgeprune.core.interface import Interface
+from edgeprune.core.interpreted import read_by
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Runtime, Session
+from edgeprune.core.quantization import Guard
+from edgeprune.core.recipe import Preprocess
 from edgeprune.core.registry import build
 from edgeprune.core.report import ClassDrop, Deviation, Qualities, Quality, Verdict
-from edgeprune.core.request import Budget
-from edgeprune.core.samples import Split
+from edgeprune.core.request import CONFIDENCE, Budget
+from edgeprune.core.samples import Samples, Split
 from edgeprune.core.target import Target
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
@@ -70,17 +75,6 @@ def compare_answers(
         drop=drop_of(original, shrunk, labels),
         classes=classes,
         worst=worst.name if worst.drop.points > 0 else "",
-    )
-
-
-def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> Drop:
-    """How right answers turned wrong and wrong ones right; outputs of shape (images, classes)."""
-    before, after = original.argmax(1) == labels, other.argmax(1) == labels
-    return Drop(
-        both_right=int((before & after).sum()),
-        lost=int((before & ~after).sum()),
-        gained=int((~before & after).sum()),
-        both_wrong=int((~before & ~after).sum()),
     )
 
 
@@ -138,6 +132,9 @@ def verify(
     *,
     reference: NDArray[np.float32] | None = None,
     original: NDArray[np.float32] | None = None,
+    guard: Guard | None = None,
+    interface: Interface | None = None,
+    preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Run every file on the test images (seeded random inputs without data) and compare.
@@ -148,6 +145,10 @@ def verify(
         The program's outputs on the test images, when they are known already.
     original : array of shape (images, classes), optional
         What the network before the cut answers to them: every file's drop is taken from it.
+    guard : Guard, optional
+        The bound on what quantized files may lose: one that the images refute fails the file.
+    interface, preprocess : optional
+        What the files take and answer; how frames are normalised, where there are no images.
 
     Raises
     ------
@@ -155,22 +156,27 @@ def verify(
         A runtime refuses a file it should run.
     """
     progress = progress or Silent()
+    test = _frames(program, preprocess) if test is None and interface and interface.camera else test
     if reference is None:
         reference = np.concatenate(list(answers(program, _inputs(program, test))))
     labels = None if test is None else test.labels
-    sessions = [_open(artifact, folder, target) for artifact in artifacts]
+    interface = interface or Interface()
+    reference, classes = interface.expected(reference), reference.shape[-1]
+    sessions = [read_by(interface, classes, _open(artifact, folder, target)) for artifact in artifacts]
     outputs: list[list[NDArray[np.float32]]] = [[] for _ in artifacts]
     progress.start("verify", len(reference))
     # One single-threaded session per core answers sooner than one session on all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for inputs in _inputs(program, test):
+        for inputs in _inputs(program, test, interface):
             found = pool.map(lambda session, batch=inputs: session.infer(batch), sessions)
             for collected, output in zip(outputs, found, strict=True):
                 collected.append(output)
             progress.advance(len(inputs))
     progress.finish()
     return [
-        _verdict(artifact, np.concatenate(collected), reference, labels, original)
+        _verdict(
+            artifact, np.concatenate(collected), reference, labels, original, guard, exact=interface.exact
+        )
         for artifact, collected in zip(artifacts, outputs, strict=True)
     ]
 
@@ -193,14 +199,26 @@ def _open(artifact: Artifact, folder: Path, target: Target) -> Session:
     return runtime.open(folder / artifact.path)
 
 
-def _inputs(program: Program, test: Split | None) -> Iterator[NDArray[np.float32]]:
-    """Read batch by batch: a test set need not fit in memory."""
+def _inputs(
+    program: Program, test: Split | None, interface: Interface | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """For the network, or as files take them; batch by batch: a test set need not fit in memory."""
     if test is None:
         for seed in range(_RANDOM_INPUTS):
-            yield program.example(1, seed=seed).numpy()
+            example = program.example(1, seed=seed).numpy()
+            yield example if interface is None else np.asarray(interface.laid_out(example), np.float32)
     else:
-        for inputs, _ in test.batches(_BATCH):
+        for inputs, _ in (test if interface is None else test.for_files(interface)).batches(_BATCH):
             yield inputs
+
+
+def _frames(program: Program, preprocess: Preprocess | None) -> Split:
+    """Random 8-bit frames, for files that take such where there are no images."""
+    frames = np.random.default_rng(0).integers(
+        256, size=(_RANDOM_INPUTS, *program.input_size), dtype=np.uint8
+    )
+    samples = Samples(len(frames), lambda places: frames[list(places)], None, "random frames")
+    return Split(samples, np.arange(len(frames)), preprocess or Preprocess())
 
 
 def _verdict(
@@ -209,10 +227,16 @@ def _verdict(
     reference: NDArray[np.float32],
     labels: NDArray[np.int64] | None,
     original: NDArray[np.float32] | None,
+    guard: Guard | None,
+    *,
+    exact: bool,
 ) -> Verdict:
     flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
     deviation = _deviation(flat, expected)
-    why = _why(deviation, TOLERANCES.get(artifact.precision))
+    why = _why(deviation, TOLERANCES.get(artifact.precision) if exact else None)
+    if not why and guard is not None and artifact.precision != "fp32":
+        base = original if guard.against == "original" else expected
+        why = _refuted(guard, base, flat, labels)
     return Verdict(
         path=artifact.path,
         quality=None if labels is None else quality_of(flat, labels),
@@ -224,6 +248,23 @@ def _verdict(
     )
 
 
+def _refuted(
+    guard: Guard,
+    base: NDArray[np.float32] | None,
+    outputs: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+) -> str:
+    """Which bound the answers break as surely as 95 %; '' where they do not."""
+    if base is None:
+        return ""
+    claim = guard.claim(compared(base, outputs, labels), max(CONFIDENCE, guard.confidence))
+    if claim.verdict != "no":
+        return ""
+    low, high = claim.drop.interval
+    lost = f"it loses {claim.drop.points:.2f} points [{low:.2f}, {high:.2f}]"
+    return f"{lost} against {guard.against}, more than the {guard.at_most:g} allowed"
+
+
 def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """Percent of inputs with the same top-1 answer."""
     return 100 * float((outputs.argmax(1) == reference.argmax(1)).mean())
@@ -232,9 +273,20 @@ def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> 
 def _deviation(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Deviation:
     if not (np.isfinite(outputs).all() and np.isfinite(reference).all()):
         return Deviation(images=len(outputs), max_abs=None, relative=None)
-    difference = float(np.abs(outputs - reference).max())
+    difference = np.abs(outputs.astype(np.float64) - reference)
     scale = float(np.abs(reference).max()) or 1.0
-    return Deviation(images=len(outputs), max_abs=difference, relative=difference / scale)
+    signal = float(np.square(reference, dtype=np.float64).sum())
+    norms = np.linalg.norm(outputs, axis=1) * np.linalg.norm(reference, axis=1)
+    products = np.einsum("ij,ij->i", outputs.astype(np.float64), reference)
+    cosines = np.divide(products, norms, out=np.ones_like(products), where=norms > 0)
+    return Deviation(
+        images=len(outputs),
+        max_abs=float(difference.max()),
+        relative=float(difference.max()) / scale,
+        mean_abs=float(difference.mean()),
+        cosine=float(cosines.min()),
+        snr_db=decibels(signal, float(np.square(difference).sum())),
+    )
 
 
 def _why(deviation: Deviation, tolerance: float | None) -> str:
