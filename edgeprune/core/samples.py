@@ -92,10 +92,11 @@ class Split:
         return cast(Floats, self.interface.laid_out(inputs))
 
     def _frames(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
-        integral = np.issubdtype(raw.dtype, np.integer)
-        if not integral or raw.min(initial=0) < 0 or raw.max(initial=0) > 255:
+        # Floating point passes for 8-bit levels only where the recipe says how they are scaled.
+        levels = np.issubdtype(raw.dtype, np.integer) or self.preprocess.scale is not None
+        if not levels or not np.array_equal(raw, raw.astype(np.uint8)):
             raise DataError(
-                f"{self.samples.name}: --camera takes 8-bit images, these are {raw.dtype}",
+                f"{self.samples.name}: --camera takes 8-bit images, these are others ({raw.dtype})",
                 hint="bring images of whole numbers from 0 to 255, or leave --camera out",
             )
         frames = raw.astype(np.uint8)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -60,7 +60,7 @@ class Bench:
     float32: Answers
     """What the shrunk network answers: signals are taken against it."""
     guard: Guard
-    interface: Interface = Interface()
+    interface: Interface = field(default_factory=Interface)
     """What the files take, as `calibration` and `selection` give it, and what they answer."""
 
 

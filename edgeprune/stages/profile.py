@@ -7,8 +7,10 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.errors import RequestError
@@ -123,7 +125,7 @@ class _Timer:
         runtime: Runtime = build("runtimes", name, {"threads": threads})
         self._session: Session = runtime.open(folder / artifact.path)
         shape = [size or 1 for size in artifact.inputs[0].shape]
-        self._inputs = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        self._inputs = _inputs(shape, artifact.inputs[0].dtype)
         started = time.perf_counter()
         self._session.time(self._inputs, warmup=0, runs=2)
         single = (time.perf_counter() - started) / 2
@@ -150,6 +152,14 @@ class _Timer:
             p99_ms=timing.p99_ms,
             timing=timing,
         )
+
+
+def _inputs(shape: Sequence[int], dtype: str) -> NDArray[np.float32]:
+    """Seeded values of the type that the file takes."""
+    random = np.random.default_rng(0)
+    if dtype == "uint8":
+        return cast(NDArray[np.float32], random.integers(256, size=shape, dtype=np.uint8))
+    return random.standard_normal(shape, dtype=np.float32)
 
 
 def _read(path: str) -> str | None:
