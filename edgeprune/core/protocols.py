@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.completed import Completed
+from edgeprune.core.contents import Contents
 from edgeprune.core.group import Group, Role
 from edgeprune.core.operator import Operator
 from edgeprune.core.ranges import Histogram, Range
@@ -139,6 +140,18 @@ class Exporter(Protocol):
 
     def export(self, program: ExportedProgram, example: Tensor, path: Path) -> None:
         """Write `path`; raises ModelError naming the operator the format lacks."""
+
+
+class FileFormat(Protocol):
+    """Reads files of one format, and writes notes into them."""
+
+    format: Format
+
+    def look(self, path: Path) -> Contents:
+        """What the file says of itself; raises ModelError where it is damaged or of another format."""
+
+    def note(self, source: Path, path: Path, notes: Mapping[str, str]) -> None:
+        """Write `source` to `path` with these notes in place of its own, and the same network."""
 
 
 class Quantizer(Protocol):
@@ -268,6 +281,7 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Exporter",
+    "FileFormat",
     "Files",
     "Link",
     "Need",
