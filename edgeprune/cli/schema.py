@@ -28,6 +28,7 @@ def schema(
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.contents import Contents
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.plan import Plan, PlanDifference
@@ -40,6 +41,7 @@ def _documents() -> dict[str, type[Document]]:
     return {
         "application": Application,
         "comparison": Comparison,
+        "contents": Contents,
         "explanation": Explanation,
         "inspection": Inspection,
         "plan": Plan,

@@ -13,9 +13,10 @@ from edgeprune.core.errors import StorageError
 from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.interface import Interface
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
+from edgeprune.core.plan import PLAN
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
-from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
+from edgeprune.core.report import Delivery, Judgement, Latencies, OldRuntimes, Qualities, Report
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
@@ -34,9 +35,11 @@ from edgeprune.pipeline.shared_run import SharedRun
 from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.ask import ask
+from edgeprune.stages.describe import describe, notes_of
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
+from edgeprune.stages.old_runtime import try_old_runtime
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
@@ -236,6 +239,16 @@ def _run(
         lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
         Documents(Judgement, hidden("judgement.json")),
     )
+    artifacts = run.stage(
+        "describe",
+        lambda: _describe(artifacts, folder, request, judgement),
+        DeliveryStore("described.json"),
+    ).artifacts
+    old_runtimes = run.stage(
+        "tflite-runtime",
+        lambda: OldRuntimes(files=try_old_runtime(artifacts, folder, target, progress=progress)),
+        Documents(OldRuntimes, hidden("tflite-runtime.json")),
+    )
     latencies = run.stage(
         "profile",
         lambda: _profile((*artifacts, *baseline.artifacts), folder, target, progress),
@@ -263,6 +276,7 @@ def _run(
             latencies=latencies,
             seconds=run.seconds,
             deflated=_deflated((*artifacts, *baseline.artifacts), folder) if made.thinned else {},
+            old_runtimes=old_runtimes.files,
         )
     )
     if run.team.first:
@@ -385,6 +399,13 @@ def _verify(
     )
     claim = claimed(before, after, splits.test.labels, request.budget)
     return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
+
+
+def _describe(
+    artifacts: tuple[Artifact, ...], folder: Path, request: Request, judgement: Judgement
+) -> Delivery:
+    notes = notes_of(request, folder / PLAN)
+    return Delivery(artifacts=tuple(describe(artifacts, folder, notes, judgement.verdicts)))
 
 
 def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.artifact import Format
-from edgeprune.core.errors import DeviceError
+from edgeprune.core.errors import DeviceError, PluginError
 from edgeprune.core.protocols import Session
 
 _WORKER = Path(__file__).with_name("worker.py")
@@ -46,11 +46,11 @@ class TfliteRuntime:
         if named := self.python or os.environ.get(_PLACE, ""):
             if Path(named).exists():
                 return Path(named)
-            raise DeviceError(f"tflite-runtime: {named}: no such Python", hint=_MISSING)
+            raise PluginError(f"tflite-runtime: {named}: no such Python", hint=_MISSING)
         for folder in (Path.cwd(), Path(__file__).parents[4]):
             if (folder / _MADE).exists():
                 return folder / _MADE
-        raise DeviceError("tflite-runtime: no environment that has it", hint=_MISSING)
+        raise PluginError("tflite-runtime: no environment that has it", hint=_MISSING)
 
 
 class _Session:
