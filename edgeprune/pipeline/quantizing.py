@@ -13,6 +13,7 @@ from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.errors import ModelError
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.quantization import Guard, Quantization, Quantized
+from edgeprune.core.registry import names
 from edgeprune.core.report import Delivery
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Splits
@@ -69,7 +70,12 @@ def quantized(
     if splits is None or not guarded_ones:
         return Quantized(artifacts=tuple(plain), failed=failed)
     keeper = _Keeper(original, final, request, target, splits, folder)
-    jobs = [(source, precision) for source in exported.artifacts for precision in guarded_ones]
+    jobs = [
+        (source, precision)
+        for source in exported.artifacts
+        for precision in guarded_ones
+        if f"{source.format}-{precision}" in names("quantizers")
+    ]
     progress.start("guard", len(jobs))
     for source, precision in jobs:
         keeper.keep(source, precision)

@@ -15,6 +15,7 @@ from edgeprune.core.artifact import Format
 from edgeprune.core.errors import ModelError
 from edgeprune.core.quiet import quiet
 from edgeprune.graph.culprit import culprit, reason
+from edgeprune.graph.single import single
 from edgeprune.graph.single_file import require_single_file
 
 if TYPE_CHECKING:
@@ -43,13 +44,11 @@ class Onnx:
     def export(self, program: ExportedProgram, example: Tensor, path: Path) -> None:
         """Write `path`."""
         import onnx
-        import torch
 
         require_single_file(program.state_dict.values(), "ONNX")
         _require_readable(self.opset, self.runtime_version)
         if not self.free_batch:
-            example = example[:1].contiguous()
-            program = torch.export.export(program.module(check_guards=False), (example,))
+            program, example = single(program, example)
         try:
             model = self._convert(program, example)
         except Exception as error:  # the exporter wraps whatever went wrong in types of its own
