@@ -320,7 +320,8 @@ def _weigh(
 ) -> SizeBound:
     progress.start("weigh the original")
     calibration = splits.calibration if splits else None
-    bound = weighed(coupling, whole.artifacts, target.precisions, calibration, request.budget, folder)
+    precisions = request.precisions or target.precisions
+    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
     progress.finish()
     return bound
 
