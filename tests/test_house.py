@@ -27,6 +27,7 @@ BROKEN = {
     "plugins": ("plugins/criteria/refit.py", "import edgeprune.plugins.criteria.random"),
     "plugins-by-name": ("stages/screen.py", "import edgeprune.plugins.criteria.random"),
     "light-core": ("core/plan.py", "import torch"),
+    "device-alone": ("device/runner.py", "import edgeprune.core.units"),
     "no-cycles": ("graph/capture.py", "import edgeprune.graph.couple"),
 }
 
