@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Format
+from edgeprune.core.completed import Completed
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.group import Group, Role, Slice
 from edgeprune.core.protocols import ConnectionCriterion, Criterion, Dataset, Link, Need, Transport
@@ -149,6 +150,27 @@ class FakeRuntime:
     def open(self, path: Path) -> FakeSession:
         """A session; the file is not looked at."""
         return FakeSession()
+
+
+@dataclass
+class FakeShell:
+    """Gives one answer to every command, and keeps the commands."""
+
+    text: str = ""
+    exit_code: int = 0
+    commands: list[tuple[str, ...]] = field(default_factory=list)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        stdin: bytes = b"",
+        cwd: PurePosixPath | None = None,
+    ) -> Completed:
+        """The answer that it was made with."""
+        self.commands.append(tuple(command))
+        return Completed(tuple(command), self.exit_code, self.text.encode(), b"", 0.0)
 
 
 def a_group(units: int = 4) -> Group:

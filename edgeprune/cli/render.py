@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -155,7 +156,7 @@ def diagnosis(document: Diagnosis) -> None:
         out.print(f"{'missing' if one.blocks else 'note'}: {one.matter}", markup=False)
         out.print(f"  {one.next_step}", markup=False)
     if not any(one.blocks for one in document.advice):
-        out.print(f"ready: edgeprune profile FILE... --at {facts.address}", markup=False)
+        out.print(f"ready: edgeprune profile FILE... --at {shlex.quote(facts.address)}", markup=False)
 
 
 def _python(one: Python) -> str:

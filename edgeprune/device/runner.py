@@ -142,12 +142,12 @@ class _Turn:
 def _warm_up(session: _Session, block: int, seconds: float) -> int:
     """Run until two blocks take alike long; how many inferences that took."""
     until = time.monotonic() + seconds
-    before = float("inf")
+    before: float | None = None
     blocks = 0
     while blocks < _LONGEST_WARMUP and time.monotonic() < until:
         median = float(np.median(_times(session, block)))
         blocks += 1
-        if abs(median - before) <= _STEADY * before:
+        if before is not None and abs(median - before) <= _STEADY * before:
             break
         before = median
     return blocks * block

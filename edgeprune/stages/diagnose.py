@@ -20,7 +20,9 @@ _RUNTIMES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 def diagnose(address: str, target: Target | None = None, *, python: str = "") -> Diagnosis:
     """Connect, ask, and judge; raises DeviceError where it cannot be reached."""
     with transport_at(address).connect() as link:
-        facts = survey(link, address, python=python or (sys.executable if address == "local" else ""))
+        facts = survey(
+            link, address.partition("?")[0], python=python or (sys.executable if address == "local" else "")
+        )
     return Diagnosis(
         survey=facts,
         target=target.name if target else None,
@@ -30,7 +32,20 @@ def diagnose(address: str, target: Target | None = None, *, python: str = "") ->
 
 
 def _advice(facts: Survey, target: Target | None) -> Iterator[Advice]:
-    formats = list(target.runtimes) if target else list(_RUNTIMES)
+    """What blocks comes first, then what makes figures worse."""
+    yield from _runtimes(facts, list(target.runtimes) if target else list(_RUNTIMES))
+    yield from _place(facts)
+    yield from _speed(facts)
+    if target is not None and not facts.fits(target):
+        yield Advice(
+            matter=f"it is not recognised as {target.name}: {facts.system} {facts.machine}, "
+            f"{facts.model or 'without a model name'}",
+            next_step=f"figures measured there are not the target's; `edgeprune targets show {target.name}`",
+            blocks=False,
+        )
+
+
+def _runtimes(facts: Survey, formats: list[str]) -> Iterator[Advice]:
     missing = [one for one in formats if not any(python.runtime_for(one) for python in facts.pythons)]
     if missing:
         names = " ".join(["numpy", *(_RUNTIMES.get(one, one) for one in missing)])
@@ -40,12 +55,19 @@ def _advice(facts: Survey, target: Target | None) -> Iterator[Advice]:
             "`--python edge/bin/python`; or carry them along and install nothing: `--capsule FOLDER`",
             blocks=len(missing) == len(formats),
         )
+
+
+def _place(facts: Survey) -> Iterator[Advice]:
     if facts.free_bytes is not None and facts.free_bytes < _LEAST_FREE:
         yield Advice(
             matter=f"{format_bytes(facts.free_bytes)} are free; a capsule takes up to twice 130 MB",
             next_step="free some space there",
             blocks=False,
         )
+
+
+def _speed(facts: Survey) -> Iterator[Advice]:
+    """What slows a device down or makes it uneven."""
     words = throttled_words(facts.throttled_bits)
     if words:
         yield Advice(
@@ -63,19 +85,12 @@ def _advice(facts: Survey, target: Target | None) -> Iterator[Advice]:
         yield Advice(
             matter=f"its clock follows the load (governor {facts.governor}) and only root may fix it",
             next_step="`echo performance | sudo tee "
-            "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor`",
+            "/sys/devices/system/cpu/cpufreq/policy*/scaling_governor` there",
             blocks=False,
         )
-    if facts.load_average is not None and facts.cores and facts.load_average > 0.5 * facts.cores:
+    if facts.load_average is not None and facts.load_average > 0.5 * facts.cores:
         yield Advice(
             matter=f"it is busy: {facts.load_average:g} processes on {facts.cores} cores",
             next_step="stop what runs there, or measure later",
-            blocks=False,
-        )
-    if target is not None and not facts.fits(target):
-        yield Advice(
-            matter=f"it is not recognised as {target.name}: {facts.system} {facts.machine}, "
-            f"{facts.model or 'without a model name'}",
-            next_step=f"figures measured there are not the target's; `edgeprune targets show {target.name}`",
             blocks=False,
         )

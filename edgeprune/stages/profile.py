@@ -94,7 +94,7 @@ def profile_files(
     measured = [_measured(one, Path(), target, progress) for one in artifacts]
     with (transport or transport_at(at)).connect() as link:
         own = sys.executable if at == "local" else ""
-        facts = survey(link, at, python=how.python or own)
+        facts = survey(link, at.partition("?")[0], python=how.python or own)
         progress.advance()
         interpreter = _interpreter(how, facts, artifacts, rehearsed=not facts.machine)
         run = measure(link, measured, _job(how, target, facts, at), interpreter)
