@@ -69,6 +69,8 @@ def main() -> NoReturn:
     """Run the command line; a failure is an `error:` line, a `hint:` line and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer's own answer to Ctrl-C, which says nothing
+            raise KeyboardInterrupt
     except EdgepruneError as error:
         code = _fail(error)
     except _UsageError as error:

@@ -6,12 +6,15 @@ import json
 import platform
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from boards import Board, Phone, free_port
-from command import Here
+from command import ENVIRONMENT, EXECUTABLE, Here
 from core.device_documents import SURVEY
 from tiny import tiny_floats, tiny_folder
 
@@ -137,6 +140,31 @@ def test_a_device_without_a_runtime_says_both_ways_out(here: Here, files: Path, 
         "there: `python3 -m venv edge && edge/bin/pip install numpy onnxruntime`, then "
         "`--python edge/bin/python`; or carry all of it along and install nothing: `--capsule FOLDER`"
     )
+
+
+@pytest.mark.parametrize("which", ["board", "phone", "local"])
+def test_ctrl_c_ends_what_runs_there_and_leaves_nothing(
+    which: str, files: Path, request: pytest.FixtureRequest
+) -> None:
+    address = "local" if which == "local" else request.getfixturevalue(which).address
+    slow = files / "slow"
+    slow.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\n'
+        f'echo "$1" > {files}/folder; echo $$ > {files}/process; sleep 60; true\n'
+    )
+    slow.chmod(0o755)
+    arguments = ["profile", "model.onnx", "--at", address, "--python", str(slow), "--quiet"]
+    process = subprocess.Popen([EXECUTABLE, *arguments], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (files / "process").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed.decode().splitlines()[0]) == (130, "error: interrupted")
+    assert not Path((files / "folder").read_text().strip()).parent.exists()
+    if which != "phone":  # whose process numbers are its own
+        number = int((files / "process").read_text())
+        assert not Path(f"/proc/{number}/cmdline").exists()
 
 
 # Advice
