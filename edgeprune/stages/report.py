@@ -11,9 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
+from edgeprune.core.advice import Advice
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Plan
+from edgeprune.core.quantization import Quantized
 from edgeprune.core.report import (
     Baseline,
     Compensation,
@@ -68,6 +70,8 @@ class Findings:
     search: Search | None = None
     size: SizeClaim | None = None
     thinned: Thinned | None = None
+    quantized: Quantized = field(default_factory=lambda: Quantized(artifacts=()))
+    advice: Sequence[Advice] = ()
     deflated: Mapping[str, int] = field(default_factory=dict)
     """Bytes after packing by path, where connections went."""
 
@@ -113,6 +117,9 @@ def report(found: Findings) -> Report:
         size=found.size,
         artifacts=delivered,
         baseline=baselines,
+        advice=tuple(_weighed(one, delivered, at_hand) for one in found.advice),
+        refused={path: how for path, how in found.quantized.made.items() if not how.holds},
+        broken=found.quantized.unmet,
         warnings=tuple(_warnings(found, delivered, baselines)),
         timing_s=found.seconds,
     )
@@ -129,8 +136,18 @@ def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: boo
         passed=verdict.passed,
         why=verdict.why,
         **_latencies(latency, found.target, at_hand),
+        quantization=found.quantized.made.get(artifact.path),
         deflated=found.deflated.get(artifact.path),
     )
+
+
+def _weighed(advice: Advice, delivered: Sequence[DeliveredArtifact], at_hand: bool) -> Advice:
+    """The advice beside what was measured; a figure of another machine says nothing about the target."""
+    p50 = {one.precision: _p50(one) for one in delivered if one.format == advice.format}
+    full, small = p50.get("fp32"), p50.get("int8-static")
+    if not at_hand or full is None or small is None:
+        return advice
+    return advice.model_copy(update={"measured": round(full / small, 4)})
 
 
 def _latencies(latency: Latency, target: Target, at_hand: bool) -> dict[str, Latency | None]:
