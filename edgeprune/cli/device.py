@@ -33,4 +33,4 @@ def doctor(
         print(found.to_json())
     else:
         render.diagnosis(found)
-    return 3 if any(one.blocks for one in found.advice) else 0
+    return 3 if any(one.blocks for one in found.obstacles) else 0

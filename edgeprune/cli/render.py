@@ -152,10 +152,10 @@ def diagnosis(document: Diagnosis) -> None:
     out.print(table)
     if document.fits:
         out.print(f"it is recognised as {document.target}")
-    for one in document.advice:
+    for one in document.obstacles:
         out.print(f"{'missing' if one.blocks else 'note'}: {one.matter}", markup=False)
         out.print(f"  {one.next_step}", markup=False)
-    if not any(one.blocks for one in document.advice):
+    if not any(one.blocks for one in document.obstacles):
         out.print(f"ready: edgeprune profile FILE... --at {shlex.quote(facts.address)}", markup=False)
 
 

@@ -10,7 +10,7 @@ from edgeprune.core.document import Document
 from edgeprune.core.survey import Survey
 
 
-class Advice(Document):
+class Obstacle(Document):
     """One thing that stands in the way or could be better, and what to do."""
 
     matter: str
@@ -25,4 +25,4 @@ class Diagnosis(Document):
     survey: Survey
     target: str | None
     fits: bool | None = Field(description="whether the device is recognised as the target")
-    advice: tuple[Advice, ...]
+    obstacles: tuple[Obstacle, ...]

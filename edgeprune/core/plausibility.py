@@ -49,7 +49,7 @@ def _peak_gmacs(target: Target, precision: str, threads: int) -> float | None:
     kind = "int8" if precision.startswith("int8") else precision
     scale = 1.0
     if not any(name.startswith(f"{kind}_peak") for name in target.physics):
-        kind, scale = "fp32", _PER_FP32[kind]
+        kind, scale = "fp32", _PER_FP32.get(kind, 8.0)
     for name, cores in (
         (f"{kind}_peak", 1),
         (f"{kind}_peak_one_core", threads),

@@ -20,7 +20,7 @@ from tiny import tiny_floats, tiny_folder
 
 from edgeprune.core.survey import Python, Survey
 from edgeprune.core.target import find_target
-from edgeprune.stages.diagnose import _advice
+from edgeprune.stages.diagnose import _obstacles
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_document_of_a_look_says_whether_it_is_the_target(here: Here, phone:
     document = json.loads(answer.out)
     assert (document["kind"], document["target"], document["fits"]) == ("diagnosis/1", "rpi4", False)
     assert document["survey"]["machine"] == platform.machine()
-    assert any(one["matter"].startswith("it is not recognised as rpi4: ") for one in document["advice"])
+    assert any(one["matter"].startswith("it is not recognised as rpi4: ") for one in document["obstacles"])
 
 
 def test_a_device_that_cannot_be_reached_gives_exit_code_3(here: Here) -> None:
@@ -167,11 +167,11 @@ def test_ctrl_c_ends_what_runs_there_and_leaves_nothing(
         assert not Path(f"/proc/{number}").exists() or not Path(f"/proc/{number}/cmdline").read_bytes()
 
 
-# Advice
+# Obstacles
 
 
 def matters(survey: Survey, target: str | None = "rpi4") -> list[str]:
-    return [one.matter for one in _advice(survey, find_target(target) if target else None)]
+    return [one.matter for one in _obstacles(survey, find_target(target) if target else None)]
 
 
 READY = SURVEY.model_copy(
@@ -217,5 +217,5 @@ def test_what_stands_in_the_way_is_named_with_what_to_do(
 def test_only_a_device_that_runs_none_of_the_formats_is_blocked() -> None:
     some = Python(path="python3", version="3.11", packages={"numpy": "2", "onnxruntime": "1"})
     for pythons, blocks in (((), True), ((some,), False)):
-        (one,) = _advice(READY.model_copy(update={"pythons": pythons}), None)
+        (one,) = _obstacles(READY.model_copy(update={"pythons": pythons}), None)
         assert one.blocks is blocks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeprune.core.device_run import DeviceRun, FileRun, Job, JobFile, MachineState, OperatorTime
-from edgeprune.core.diagnosis import Advice, Diagnosis
+from edgeprune.core.diagnosis import Diagnosis, Obstacle
 from edgeprune.core.survey import Python, Survey
 from edgeprune.core.timing import Timing
 from edgeprune.core.transcript import Exchange, Transcript
@@ -33,7 +33,7 @@ DIAGNOSIS = Diagnosis(
     survey=SURVEY,
     target="rpi4",
     fits=True,
-    advice=(Advice(matter="it is busy", next_step="wait", blocks=False),),
+    obstacles=(Obstacle(matter="it is busy", next_step="wait", blocks=False),),
 )
 JOB = Job(
     files=(JobFile(path="0.onnx", format="onnx", inputs="inputs0.npy", outputs="outputs0.npy"),),

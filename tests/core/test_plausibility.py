@@ -32,7 +32,8 @@ def test_nothing_multiplies_faster_than_its_cores() -> None:
 
 
 def test_int8_may_be_faster_than_float_and_elsewhere_nothing_is_known() -> None:
-    assert implausible(timing(5), target=PI, precision="int8-static", macs=300_000_000) == ""
+    for precision in ("int8-static", "int8w-int16a", "int4-weight-only"):
+        assert implausible(timing(5), target=PI, precision=precision, macs=300_000_000) == ""
     assert implausible(timing(5), target=None, macs=300_000_000) == ""
     assert implausible(timing(5), target=PI, macs=None) == ""
 

@@ -42,7 +42,7 @@ def run(files: list[Measured], job: Job = QUICK) -> DeviceRun:
 def files() -> list[Measured]:
     chosen = [
         *tiny_floats(),
-        *(one for one in tiny_quantized() if one.path in {"model.int8.onnx", "model.int8.tflite"}),
+        *(one for one in tiny_quantized() if one.precision == "int8-static"),
     ]
     return [measured(tiny_folder() / one.path, one.format) for one in chosen]
 
