@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.device_documents import DEVICE_EXAMPLES
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
@@ -272,6 +273,7 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
 
 
 EXAMPLES: tuple[Document, ...] = (
+    *DEVICE_EXAMPLES,
     TARGET,
     REQUEST,
     a_report(thinned=THINNED),
