@@ -28,6 +28,8 @@ def schema(
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.device_run import DeviceRun, Job
+    from edgeprune.core.diagnosis import Diagnosis
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.plan import Plan, PlanDifference
@@ -35,13 +37,19 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.recipe import Recipe
     from edgeprune.core.report import Report
     from edgeprune.core.screening import Screening
+    from edgeprune.core.survey import Survey
     from edgeprune.core.target import Target
+    from edgeprune.core.transcript import Transcript
 
     return {
         "application": Application,
         "comparison": Comparison,
+        "device": Survey,
+        "device-run": DeviceRun,
+        "diagnosis": Diagnosis,
         "explanation": Explanation,
         "inspection": Inspection,
+        "job": Job,
         "plan": Plan,
         "plan-difference": PlanDifference,
         "profile": Profiling,
@@ -49,4 +57,5 @@ def _documents() -> dict[str, type[Document]]:
         "report": Report,
         "screening": Screening,
         "target": Target,
+        "transcript": Transcript,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.device_documents import DEVICE_EXAMPLES
 from edgeprune.core import quantization
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
@@ -309,6 +310,7 @@ def a_report(
 
 
 EXAMPLES: tuple[Document, ...] = (
+    *DEVICE_EXAMPLES,
     TARGET,
     REQUEST,
     a_report(
