@@ -8,7 +8,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import edgeprune
-from edgeprune.cli import compare, compress, explain, inspect, plans, profile, schema, screen, setup, targets
+from edgeprune.cli import (
+    capsule,
+    compare,
+    compress,
+    explain,
+    inspect,
+    plans,
+    profile,
+    schema,
+    screen,
+    setup,
+    targets,
+    verify,
+)
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
 
@@ -29,12 +42,14 @@ app.command()(inspect.inspect)
 app.command()(explain.explain)
 app.command()(screen.screen)
 app.command()(profile.profile)
+app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(plans.apply)
 app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
+app.add_typer(capsule.app, name="capsule")
 
 
 def _version(asked: bool) -> None:

@@ -27,9 +27,12 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
+    from edgeprune.core.packages.lock import Lock
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
@@ -39,7 +42,10 @@ def _documents() -> dict[str, type[Document]]:
 
     return {
         "application": Application,
+        "capsule": Capsule,
+        "capsule-lock": Lock,
         "comparison": Comparison,
+        "emulation": Emulation,
         "explanation": Explanation,
         "inspection": Inspection,
         "plan": Plan,
