@@ -31,7 +31,7 @@ def verify(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Answer on the real kernels of a board's core, emulated; count instructions; say where answers differ."""
+    """Answer on the kernels of a board's core, emulated, count instructions, and say where answers differ."""
     from edgeprune.cli import boards
     from edgeprune.core.emulation import Emulation, grown
     from edgeprune.pipeline.emulate import emulate

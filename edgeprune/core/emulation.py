@@ -24,8 +24,9 @@ class Instructions(Document):
     integer_multiply_add: int = Field(description="SMLAL, UMLAL, SMULL, MLA and relatives")
     load_store: int
     branch: int
-    inferences: int = Field(description="that were counted; the cheapest is given")
-    spread: float = Field(description="largest total over smallest, less one")
+    totals: tuple[int, ...] = Field(
+        min_length=1, description="of every inference that was counted; the cheapest is given above"
+    )
 
 
 class Likeness(Document):

@@ -43,10 +43,9 @@ def compiled_counter() -> Path:
 def read_counts(path: Path) -> Instructions:
     """What the plug-in wrote: a line per inference, of which the first is left out.
 
-    The cheapest inference counts: what the interpreter does beside it (memory, its own bookkeeping) only adds.
+    The cheapest inference counts: what Python does beside it (memory, other threads) only adds.
     """
     rows = [[int(word) for word in line.split()] for line in path.read_text().splitlines()[1:]]
-    totals = [row[-1] for row in rows]
     cheapest = min(rows, key=lambda row: row[-1])
     return Instructions(
         float_multiply_add=cheapest[0],
@@ -55,8 +54,7 @@ def read_counts(path: Path) -> Instructions:
         load_store=cheapest[3],
         branch=cheapest[4],
         total=cheapest[5],
-        inferences=len(rows),
-        spread=round(max(totals) / min(totals) - 1, 6),
+        totals=tuple(row[-1] for row in rows),
     )
 
 
