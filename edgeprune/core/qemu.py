@@ -37,6 +37,20 @@ def find_qemu() -> Qemu:
     return next((qemu for qemu in found if qemu.plugins), found[0])
 
 
+def find_static_qemu() -> Qemu:
+    """The emulator that needs no library: the kernel can start it where this machine's libraries are not seen.
+
+    Raises
+    ------
+    DeviceError
+        There is none; the hint says how to get one.
+    """
+    found = _look("qemu-aarch64-static")
+    if found is None:
+        raise DeviceError("boards cannot be emulated: qemu-aarch64-static is not on this machine", hint=HOW_TO_GET)
+    return found
+
+
 @cache
 def _look(name: str) -> Qemu | None:
     path = shutil.which(name)
