@@ -38,7 +38,7 @@ def find_qemu() -> Qemu:
 
 
 def find_static_qemu() -> Qemu:
-    """The emulator that needs no library: the kernel can start it where this machine's libraries are not seen.
+    """The emulator that needs no library, so that the kernel can start it inside of a board.
 
     Raises
     ------
@@ -47,7 +47,9 @@ def find_static_qemu() -> Qemu:
     """
     found = _look("qemu-aarch64-static")
     if found is None:
-        raise DeviceError("boards cannot be emulated: qemu-aarch64-static is not on this machine", hint=HOW_TO_GET)
+        raise DeviceError(
+            "boards cannot be emulated: qemu-aarch64-static is not on this machine", hint=HOW_TO_GET
+        )
     return found
 
 
