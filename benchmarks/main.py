@@ -108,12 +108,12 @@ def untrained_rows(name: str, folder: Path) -> tuple[str, Command, dict[str, tup
     run = run_command(weights, "--arch", f"torchvision:{name}", "--input", "3x224x224", out=out)
     target = find_target("x86-64")
     floats = [one for one in run.report.artifacts if one.precision == "fp32"]
-    static, failed = quantize(floats, ["int8"], noise(32), out)
+    static, failed = quantize(floats, ["int8-static"], noise(32), out)
     assert not failed, failed
     pairs = [*floats, *static]
     latencies = profile(pairs, out, target)
     p50 = {(one.format, one.precision): latency.p50_ms for one, latency in zip(pairs, latencies, strict=True)}
-    return name, run, {f: (p50[f, "fp32"], p50[f, "int8"]) for f in ("onnx", "tflite")}
+    return name, run, {f: (p50[f, "fp32"], p50[f, "int8-static"]) for f in ("onnx", "tflite")}
 
 
 def noise(images: int) -> Split:

@@ -198,12 +198,12 @@ def test_bounds_that_contradict_one_another_or_cannot_be_judged(
 def narrow_files(folder: Path) -> tuple[Artifact, ...]:
     _, program, _ = halved()
     floats, _ = export(program, ("onnx", "tflite"), folder, parent="cd34")
-    static, _ = quantize(floats, ("fp16", "int8"), a_split(64), folder)
-    dynamic, _ = quantize(floats, ("int8",), None, folder)
+    static, _ = quantize(floats, ("fp16", "int8-static"), a_split(64), folder)
+    dynamic, _ = quantize(floats, ("int8-static",), None, folder)
     return (*floats, *static, *dynamic)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-dynamic"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8-static", "int8-dynamic"])
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_file_is_never_larger_than_foretold_and_little_smaller(
     format: str, precision: str, tmp_path_factory: pytest.TempPathFactory
@@ -225,10 +225,10 @@ def test_a_file_is_never_larger_than_foretold_and_little_smaller(
 
 
 def test_the_smallest_file_keeps_to_its_bound(desk: Path) -> None:
-    report = compress(desk, "small", budget=Budget(size=8200, size_of="int8"))
+    report = compress(desk, "small", budget=Budget(size=8200, size_of="int8-static"))
     assert report.size is not None
     smallest = next(one for one in report.artifacts if one.path == report.size.path)
-    assert smallest.path == "model.int8.onnx"
+    assert smallest.path == "model.int8-static.onnx"
     assert smallest.bytes == report.size.bytes <= report.size.predicted <= 8200
     assert smallest.bytes > 0.85 * 8200
     assert report.unmet() == []

@@ -149,7 +149,11 @@ def test_a_module_in_memory_is_compressed_and_left_as_it_was(desk: Path, whole: 
     assert whole.model == "module"
     assert whole.cost.before.macs >= 2 * whole.cost.after.macs
     assert whole.quality.original is not None
-    assert [one.path for one in whole.artifacts] == ["model.onnx", "model.fp16.onnx", "model.int8.onnx"]
+    assert [one.path for one in whole.artifacts] == [
+        "model.onnx",
+        "model.fp16.onnx",
+        "model.int8-static.onnx",
+    ]
     assert whole.failures() == []
     assert Report.load(desk / "whole" / "report.json") == whole
 
@@ -239,7 +243,7 @@ def test_without_labels_the_refit_works_and_agreement_is_reported_in_place_of_ac
     assert report.quality.note.startswith(
         "no labels: no accuracy is claimed; the shrunk network answers like"
     )
-    assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8"]
+    assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8-static"]
     assert all(one.quality is None and one.drop is None for one in report.artifacts)
     assert report.failures() == []
 

@@ -33,7 +33,7 @@ ELSEWHERE = Target(
     summary="A machine that no test runs on",
     host=Host(machine="abacus"),
     runtimes={"onnx": "onnxruntime", "tflite": "litert"},
-    precisions=("fp32", "fp16", "int8"),
+    precisions=("fp32", "fp16", "int8-static"),
     threads=1,
     channels=Channels(multiple=4, source="chosen for tests"),
 )
@@ -117,8 +117,8 @@ def tiny_floats() -> tuple[Artifact, ...]:
 def tiny_quantized() -> tuple[Artifact, ...]:
     """Every smaller file in `tiny_folder()`, static int8 calibrated on 64 images."""
     folder = tiny_folder()
-    static, failed = quantize(tiny_floats(), ("fp16", "int8"), a_split(64), folder)
-    dynamic, also_failed = quantize(tiny_floats(), ("int8",), None, folder)
+    static, failed = quantize(tiny_floats(), ("fp16", "int8-static"), a_split(64), folder)
+    dynamic, also_failed = quantize(tiny_floats(), ("int8-static",), None, folder)
     assert not failed
     assert not also_failed
     return (*static, *dynamic)

@@ -87,6 +87,20 @@ def compress(
     format: Annotated[
         list[str] | None, typer.Option(help="File format, repeatable: onnx, tflite; default all.")
     ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the files beside float32 ones, repeatable: fp16, int8-static, int8-dynamic, "
+            "int8-weight-only, int8w-int16a, int4-weight-only, fp32 for none; default the target's."
+        ),
+    ] = None,
+    quantized_drop: Annotated[
+        float | None,
+        typer.Option(
+            help="Points a static int8 file may lose against float32 before operators go back to float32; "
+            "default 1. With --max-drop its bound holds instead."
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/MODEL-TARGET.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     allow_inexact: options.AllowInexact = None,
@@ -95,24 +109,24 @@ def compress(
     quiet: options.Quiet = False,
 ) -> None:
     """Prune, export, quantize, verify and measure a trained model for a device."""
-    _require_bounds(speedup, max_drop, confidence)
+    _require_bounds(speedup, max_drop, confidence, quantized_drop)
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise RequestError(f"--learning-rate {learning_rate:g} teaches nothing", hint="give a number above 0")
 
     from edgeprune.core.recovery import Recovery, require_augment
     from edgeprune.core.registry import names
-    from edgeprune.core.request import Budget, Images
+    from edgeprune.core.request import QUANTIZED_DROP, Budget, Images
     from edgeprune.core.size import parse_size
     from edgeprune.core.target import find_target
     from edgeprune.core.thinning import thinning_of
 
-    bytes_, precision = parse_size(size) if size else (None, None)
+    bytes_, size_of = parse_size(size) if size else (None, None)
     budget = Budget(
         speedup=speedup,
         macs=parse_count(macs, option="--macs") if macs else None,
         parameters=parse_count(params, option="--params") if params else None,
         size=bytes_,
-        size_of=precision,
+        size_of=size_of,
         max_drop=max_drop,
         confidence=confidence,
     )
@@ -150,6 +164,8 @@ def compress(
                 epochs=epochs,
                 recovery=recovery,
                 formats=tuple(format or ()),  # type: ignore[arg-type]
+                precisions=tuple(precision or ()),  # type: ignore[arg-type]
+                quantized_drop=QUANTIZED_DROP if quantized_drop is None else quantized_drop,
                 out=out,
                 seed=seed,
                 trust_pickle=trust_pickle,
@@ -177,13 +193,24 @@ def compress(
         raise GateError(unmet[0], hint="the run folder keeps the files; report.json has the details")
 
 
-def _require_bounds(speedup: float | None, max_drop: float | None, confidence: float | None) -> None:
+def _require_bounds(
+    speedup: float | None, max_drop: float | None, confidence: float | None, quantized_drop: float | None
+) -> None:
     """Refuse numbers that bound nothing, NaN among them."""
     if speedup is not None and not 1 < speedup < float("inf"):
         raise RequestError(f"--speedup {speedup:g} asks for nothing", hint="give a number above 1")
     if max_drop is not None and not 0 < max_drop < 100:
         raise RequestError(
             f"--max-drop {max_drop:g} bounds nothing", hint="give points of accuracy: 1 or 0.5"
+        )
+    if quantized_drop is not None and not 0 < quantized_drop <= 100:
+        raise RequestError(
+            f"--quantized-drop {quantized_drop:g} bounds nothing", hint="give points of accuracy: 1 or 0.5"
+        )
+    if quantized_drop is not None and max_drop is not None:
+        raise RequestError(
+            "--quantized-drop beside --max-drop",
+            hint="leave it out: what --max-drop allows is kept to by every file",
         )
     if confidence is not None and not 0.5 <= confidence < 1:
         raise RequestError(

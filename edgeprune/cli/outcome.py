@@ -10,6 +10,8 @@ from rich.table import Table
 
 from edgeprune.cli import render
 from edgeprune.core.drop import Drop, bound_words
+from edgeprune.core.operator import short_name
+from edgeprune.core.quantization import Quantization, Step
 from edgeprune.core.report import (
     Baseline,
     DeliveredArtifact,
@@ -63,6 +65,13 @@ def outcome(document: Report, *, folder: Path) -> None:
     for line in _bounds(document):
         out.print(line, markup=False)
     out.print(_artifacts(document))
+    for one in document.artifacts:
+        if one.quantization is not None:
+            for line in _ledger(one.path, one.quantization):
+                out.print(line, markup=False)
+    for path, how in document.refused.items():
+        for line in _ledger(path, how):
+            out.print(line, markup=False)
     out.print(_where_measured(document))
     for line in document.warnings:
         out.print(f"[yellow]warning:[/] {line}")
@@ -207,6 +216,35 @@ def _bounds(document: Report) -> Iterator[str]:
             f"size: {size.path} has {format_bytes(size.bytes)} of {format_bytes(size.asked)}, "
             f"foretold {format_bytes(size.predicted)} at most"
         )
+
+
+def _ledger(path: str, how: Quantization) -> Iterator[str]:
+    """Which ranges were chosen, and what every operator that went back to float32 bought and cost."""
+    if not how.fallbacks:
+        return
+    yield (
+        f"{path}: {how.ranges} ranges; with all {how.operators} operators in integers "
+        f"{_points(how.before)} on {how.images} selection images, more than the {how.guard.at_most:g} allowed"
+    )
+    before = how.before
+    for one in how.fallbacks:
+        first, more = short_name(one.operators[0]), len(one.operators) - 1
+        yield (
+            f"  {one.kind} {first}{f' and {more} more' if more else ''} in float32: "
+            f"{before.drop.points:.2f} -> {one.drop.points:.2f} points lost, "
+            f"{format_bytes(before.bytes)} -> {format_bytes(one.bytes)}, "
+            f"{_milliseconds(before.p50_ms)} -> {_milliseconds(one.p50_ms)} ms"
+        )
+        before = one
+
+
+def _points(step: Step) -> str:
+    low, high = step.drop.interval
+    return f"{step.drop.points:.2f} points [{low:.2f}, {high:.2f}] are lost"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _images(counts: ImageCounts) -> str:

@@ -11,7 +11,10 @@ from edgeprune.core.document import Document
 from edgeprune.core.files import sha256
 
 Format = Literal["onnx", "tflite", "pt2"]
-Precision = Literal["fp32", "fp16", "int8", "int8-dynamic"]
+Precision = Literal[
+    "fp32", "fp16", "int8-static", "int8-dynamic", "int8-weight-only", "int8w-int16a", "int4-weight-only"
+]
+"""What weights and activations are; docs/quantization.md says what each runtime makes of them."""
 
 
 class Tensor(Document):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.document import Document
@@ -130,3 +132,14 @@ class DropClaim(Document):
             f"the {self.words()} is refuted by the test images: {self.drop.points:.2f} points "
             f"[{low:.2f}, {high:.2f}]"
         ]
+
+
+def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> Drop:
+    """How right answers turned wrong and wrong ones right; outputs of shape (images, classes)."""
+    before, after = original.argmax(1) == labels, other.argmax(1) == labels
+    return Drop(
+        both_right=int((before & after).sum()),
+        lost=int((before & ~after).sum()),
+        gained=int((~before & after).sum()),
+        both_wrong=int((~before & ~after).sum()),
+    )

@@ -6,7 +6,7 @@ annotations only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.completed import Completed
 from edgeprune.core.group import Group, Role
+from edgeprune.core.operator import Operator
+from edgeprune.core.ranges import Histogram, Range
 from edgeprune.core.samples import Pools
 
 if TYPE_CHECKING:
@@ -150,6 +152,22 @@ class Quantizer(Protocol):
         """Write `path`; `calibration` holds batches of network inputs, empty when data-free."""
 
 
+@runtime_checkable
+class CalibratedQuantizer(Quantizer, Protocol):
+    """A quantizer to which ranges can be given, and operators named that it shall leave alone."""
+
+    def operators(self, source: Path) -> Sequence[Operator]:
+        """The operators that it takes to integers, in the order they run."""
+
+    def observe(self, source: Path, calibration: Iterable[NDArray[np.float32]]) -> Mapping[str, Histogram]:
+        """What every activation was seen to be while the file answered, by the tensor's name."""
+
+    def quantize_within(
+        self, source: Path, path: Path, ranges: Mapping[str, Range], floats: Collection[str] = ()
+    ) -> None:
+        """Write `path` with these ranges; the operators named in `floats` stay float32."""
+
+
 class Session(Protocol):
     """A loaded artifact, ready to answer."""
 
@@ -238,6 +256,7 @@ class Runtime(Protocol):
 __all__ = [
     "Array",
     "Artifact",
+    "CalibratedQuantizer",
     "ConnectionCriterion",
     "ConnectionEvidence",
     "Criterion",

@@ -10,6 +10,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.plan import Cost
+from edgeprune.core.quantization import Quantization
 from edgeprune.core.recovery import Augment
 from edgeprune.core.search import Search
 from edgeprune.core.size import SizeClaim
@@ -83,6 +84,11 @@ class Deviation(Document):
         description="largest absolute difference of any output element; null where one is not finite"
     )
     relative: float | None = Field(description="max_abs over the largest magnitude of the reference output")
+    mean_abs: float | None = Field(default=None, description="mean absolute difference of output elements")
+    cosine: float | None = Field(default=None, description="least cosine between two answers to one input")
+    snr_db: float | None = Field(
+        default=None, description="reference outputs over the difference to them, decibels; null if none"
+    )
 
 
 class Verdict(Document):
@@ -131,6 +137,9 @@ class DeliveredArtifact(Artifact):
     latency: Latency = Field(description="on the target; kind 'none' when it is not at hand")
     latency_here: Latency | None = Field(
         default=None, description="on this machine, when that is not the target"
+    )
+    quantization: Quantization | None = Field(
+        default=None, description="how an integer file with calibrated ranges was made"
     )
     deflated: int | None = Field(
         default=None, description="bytes after zlib at level 9, where connections went: zeros pack well"
@@ -268,6 +277,10 @@ class Report(Document):
     baseline: tuple[Baseline, ...] = Field(
         default=(), description="the original network in the same formats: what the others are compared with"
     )
+    refused: dict[str, Quantization] = Field(
+        default_factory=dict, description="integer files that no choice of operators kept to their bound"
+    )
+    broken: tuple[str, ...] = Field(default=(), description="bounds that no integer file kept to")
     warnings: tuple[str, ...] = ()
     timing_s: dict[str, float] = Field(description="wall time per stage, seconds")
 
@@ -278,4 +291,4 @@ class Report(Document):
     def unmet(self) -> list[str]:
         """Bounds that the finished network does not keep to, one line each."""
         claims = (self.claim, self.size)
-        return [why for claim in claims if claim is not None for why in claim.unmet()]
+        return [*(why for claim in claims if claim is not None for why in claim.unmet()), *self.broken]

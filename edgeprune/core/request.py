@@ -18,6 +18,7 @@ from edgeprune.core.thinning import Thinning
 from edgeprune.core.units import format_points
 
 CONFIDENCE = 0.95
+QUANTIZED_DROP = 1.0
 
 
 class Budget(Document):
@@ -124,6 +125,13 @@ class Request(Document):
     epochs: int = Field(default=0, ge=0)
     recovery: Recovery = Recovery()
     formats: tuple[Format, ...] = ()
+    precisions: tuple[Precision, ...] = Field(default=(), description="of the files beside float32 ones")
+    quantized_drop: float = Field(
+        default=QUANTIZED_DROP,
+        gt=0,
+        le=100,
+        description="points a calibrated integer file may lose against its float32 file",
+    )
     seed: int = 0
     trust_pickle: bool = False
     allow_inexact: tuple[str, ...] = Field(

@@ -12,7 +12,7 @@ from edgeprune.core.units import format_bytes, parse_count
 BYTES: dict[Precision, tuple[int, int]] = {
     "fp32": (4, 2),
     "fp16": (2, 1),
-    "int8": (1, 4),
+    "int8-static": (1, 4),
     "int8-dynamic": (1, 0),
 }
 """Bytes of one weight of a layer, and of one entry of a norm or bias, in a file of a precision.

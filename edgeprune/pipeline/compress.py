@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgeprune.core.artifact import Artifact, Format
+from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.errors import StorageError
 from edgeprune.core.files import deflated_bytes, sha256, storage_errors
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
-from edgeprune.core.request import Budget, Images, Request
+from edgeprune.core.request import QUANTIZED_DROP, Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
 from edgeprune.core.target import Target, find_target
@@ -26,7 +26,8 @@ from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
 from edgeprune.pipeline.cutting import cut_network
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.kept import DeliveryStore
+from edgeprune.pipeline.kept import DeliveryStore, QuantizedStore
+from edgeprune.pipeline.quantizing import guard_of, quantized
 from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
 from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
@@ -36,7 +37,6 @@ from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
 from edgeprune.stages.profile import describe_device, profile
-from edgeprune.stages.quantize import quantize
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
 from edgeprune.stages.verify import claimed, compare_answers, judge, verify
@@ -67,6 +67,8 @@ def compress(
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: tuple[Format, ...] = (),
+    precisions: tuple[Precision, ...] = (),
+    quantized_drop: float = QUANTIZED_DROP,
     out: str | Path | None = None,
     seed: int = 0,
     trust_pickle: bool = False,
@@ -94,6 +96,11 @@ def compress(
     allow_inexact : of str, optional
         Operators (`layer_norm`, `group_norm`) under which channels are cut although exactness does not
         hold there.
+    precisions : of Precision, optional
+        Default: those of the target.
+    quantized_drop : float
+        Points that an integer file with calibrated ranges may lose against its float32 file before operators
+        go back to float32; with `max_drop` in the budget, that bound holds for the files instead.
     out : path, optional
         The run folder; default `runs/<model>-<target>`. A run of the same request is continued, an
         unfinished one of another request makes room, a finished one is never touched.
@@ -126,6 +133,8 @@ def compress(
             epochs=epochs,
             recovery=recovery,
             formats=formats,
+            precisions=precisions,
+            quantized_drop=quantized_drop,
             seed=seed,
             trust_pickle=trust_pickle,
             allow_inexact=allow_inexact,
@@ -209,12 +218,12 @@ def _run(
     exported = run.stage(
         "export", lambda: _export(final, request, folder, progress), DeliveryStore("exported.json")
     )
-    quantized = run.stage(
+    smaller = run.stage(
         "quantize",
-        lambda: _quantize(exported, target, splits, folder, progress),
-        DeliveryStore("quantized.json"),
+        lambda: quantized(original, final, exported, request, target, splits, folder, progress),
+        QuantizedStore(),
     )
-    artifacts = (*exported.artifacts, *quantized.artifacts)
+    artifacts = (*exported.artifacts, *smaller.artifacts)
     judgement = run.stage(
         "verify",
         lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
@@ -241,7 +250,8 @@ def _run(
             splits=splits,
             artifacts=artifacts,
             baselines=baseline.artifacts,
-            failed={**exported.failed, **quantized.failed},
+            failed={**exported.failed, **smaller.failed},
+            quantized=smaller,
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,
@@ -313,16 +323,6 @@ def _weigh(
     return bound
 
 
-def _quantize(
-    exported: Delivery, target: Target, splits: Splits | None, folder: Path, progress: Progress
-) -> Delivery:
-    calibration = splits.calibration if splits else None
-    artifacts, failed = quantize(
-        exported.artifacts, target.precisions, calibration, folder, progress=progress
-    )
-    return Delivery(artifacts=tuple(artifacts), failed=failed)
-
-
 def _verify(
     original: Program,
     final: Program,
@@ -341,7 +341,15 @@ def _verify(
     _, after = judge(final, splits.test, progress, "shrunk network")
     quality = compare_answers(before, after, splits.test.labels, request.labels)
     verdicts = verify(
-        final, artifacts, folder, target, splits.test, reference=after, original=before, progress=progress
+        final,
+        artifacts,
+        folder,
+        target,
+        splits.test,
+        reference=after,
+        original=before,
+        guard=guard_of(request, labelled=splits.test.labels is not None),
+        progress=progress,
     )
     claim = claimed(before, after, splits.test.labels, request.budget)
     return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import PLAN, Plan
+from edgeprune.core.quantization import Quantized
 from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
@@ -112,6 +113,22 @@ class DeliveryStore:
         return [*files, *self._document.write(value, folder)]
 
     def read(self, folder: Path) -> Delivery:
+        """Read the list again."""
+        return self._document.read(folder)
+
+
+class QuantizedStore:
+    """Keeps the list of smaller files and how they were made; the files themselves are its files too."""
+
+    def __init__(self) -> None:
+        self._document = Documents(Quantized, hidden("quantized.json"))
+
+    def write(self, value: Quantized, folder: Path) -> list[Path]:
+        """Write the list."""
+        files = [folder / artifact.path for artifact in value.artifacts]
+        return [*files, *self._document.write(value, folder)]
+
+    def read(self, folder: Path) -> Quantized:
         """Read the list again."""
         return self._document.read(folder)
 

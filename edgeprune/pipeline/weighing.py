@@ -80,6 +80,11 @@ def size_claim(
 
 
 def _smallest(files: Sequence[Artifact], budget: Budget) -> Artifact | None:
-    """Without data int8 is dynamic, and meant by int8 all the same."""
-    meant = [one for one in files if one.precision.removesuffix("-dynamic").startswith(budget.size_of or "")]
+    """Without data int8 is dynamic, and meant by static int8 all the same."""
+    wanted = budget.size_of
+    meant = [
+        one
+        for one in files
+        if wanted in {None, one.precision} or (wanted == "int8-static" and one.precision == "int8-dynamic")
+    ]
     return min(meant, key=lambda one: one.bytes, default=None)

@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from edgeprune.core.artifact import Format
+from edgeprune.core.artifact import Format, Precision
 from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
 from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.recipe import find_recipe
 from edgeprune.core.recovery import Recovery, command_words
-from edgeprune.core.registry import build_from
-from edgeprune.core.request import Budget, Calibration, Images, Look, Request
+from edgeprune.core.registry import build_from, names
+from edgeprune.core.request import QUANTIZED_DROP, Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.thinning import Thinning
 from edgeprune.core.units import parse_shape
@@ -41,6 +41,8 @@ def ask(
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
+    precisions: Sequence[Precision] = (),
+    quantized_drop: float = QUANTIZED_DROP,
     seed: int = 0,
     trust_pickle: bool = False,
     allow_inexact: Iterable[str] = (),
@@ -52,9 +54,9 @@ def ask(
     ModelError
         The model file does not exist.
     RequestError
-        A format the target has no runtime for, an unknown criterion, training without data or in two ways,
-        bounds that contradict one another or cannot be judged, an operator that cannot be allowed, or
-        connections asked for with what only channels can give.
+        A format the target has no runtime for, a precision no format has, an unknown criterion, training
+        without data or in two ways, bounds that contradict one another or cannot be judged, an operator that
+        cannot be allowed, or connections asked for with what only channels can give.
     """
     path = model if isinstance(model, Path) else None
     if path is not None and not path.exists():
@@ -67,6 +69,7 @@ def ask(
             raise RequestError(
                 f"target '{target.name}' runs no {format} files", hint=did_you_mean(format, target.runtimes)
             )
+    _require_precisions(formats, precisions)
     if criterion is not None:
         build_from("criteria", criterion)
     chosen_data = data if data is not None else recipe.data
@@ -102,6 +105,8 @@ def ask(
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
+        precisions=tuple(precisions),
+        quantized_drop=quantized_drop,
         seed=seed,
         trust_pickle=trust_pickle,
         allow_inexact=known_inexact(allow_inexact),
@@ -177,6 +182,17 @@ def ask_to_screen(
         images=images,
         seed=seed,
     )
+
+
+def _require_precisions(formats: Sequence[Format], precisions: Sequence[Precision]) -> None:
+    """Every precision must be one that some quantizer makes of one of the formats."""
+    made = {name.partition("-")[2] for name in names("quantizers") if name.partition("-")[0] in formats}
+    for precision in precisions:
+        if precision not in {"fp32", *made}:
+            raise RequestError(
+                f"no {' or '.join(formats)} file can be made in precision '{precision}'",
+                hint=did_you_mean(precision, {"fp32", *made}),
+            )
 
 
 def _require_one_way(epochs: int, recovery: Recovery) -> None:

@@ -32,7 +32,7 @@ def quantize(
     Without images, static int8 is replaced by dynamic int8, which needs no ranges.
     """
     progress = progress or Silent()
-    wanted = [_without_data(one) if calibration is None else one for one in precisions]
+    wanted = dict.fromkeys(_without_data(one) if calibration is None else one for one in precisions)
     jobs = [
         (source, precision)
         for source in sources
@@ -65,6 +65,11 @@ def quantize(
     return written, failed
 
 
+def calibrated(precision: Precision) -> bool:
+    """Whether files of a precision have ranges found on images, so that they can be chosen and guarded."""
+    return precision in {"int8-static", "int8w-int16a"}
+
+
 def _inputs(calibration: Split | None) -> Iterator[NDArray[np.float32]]:
     """Read batch by batch: a quantizer stops when it has seen enough."""
     if calibration is not None:
@@ -73,4 +78,4 @@ def _inputs(calibration: Split | None) -> Iterator[NDArray[np.float32]]:
 
 
 def _without_data(precision: Precision) -> Precision:
-    return "int8-dynamic" if precision == "int8" else precision
+    return "int8-dynamic" if calibrated(precision) else precision

@@ -14,6 +14,7 @@ from platform import python_version
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Plan
+from edgeprune.core.quantization import Quantized
 from edgeprune.core.report import (
     Baseline,
     Compensation,
@@ -68,6 +69,7 @@ class Findings:
     search: Search | None = None
     size: SizeClaim | None = None
     thinned: Thinned | None = None
+    quantized: Quantized = field(default_factory=lambda: Quantized(artifacts=()))
     deflated: Mapping[str, int] = field(default_factory=dict)
     """Bytes after packing by path, where connections went."""
 
@@ -113,6 +115,8 @@ def report(found: Findings) -> Report:
         size=found.size,
         artifacts=delivered,
         baseline=baselines,
+        refused={path: how for path, how in found.quantized.made.items() if not how.holds},
+        broken=found.quantized.unmet,
         warnings=tuple(_warnings(found, delivered, baselines)),
         timing_s=found.seconds,
     )
@@ -129,6 +133,7 @@ def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: boo
         passed=verdict.passed,
         why=verdict.why,
         **_latencies(latency, found.target, at_hand),
+        quantization=found.quantized.made.get(artifact.path),
         deflated=found.deflated.get(artifact.path),
     )
 

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact
-from edgeprune.core.drop import Drop, DropClaim
+from edgeprune.core.decibels import decibels
+from edgeprune.core.drop import Drop, DropClaim, drop_of
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Runtime, Session
+from edgeprune.core.quantization import Guard
 from edgeprune.core.registry import build
 from edgeprune.core.report import ClassDrop, Deviation, Qualities, Quality, Verdict
-from edgeprune.core.request import Budget
+from edgeprune.core.request import CONFIDENCE, Budget
 from edgeprune.core.samples import Split
 from edgeprune.core.target import Target
 from edgeprune.graph.answer import answers
@@ -70,17 +72,6 @@ def compare_answers(
         drop=drop_of(original, shrunk, labels),
         classes=classes,
         worst=worst.name if worst.drop.points > 0 else "",
-    )
-
-
-def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> Drop:
-    """How right answers turned wrong and wrong ones right; outputs of shape (images, classes)."""
-    before, after = original.argmax(1) == labels, other.argmax(1) == labels
-    return Drop(
-        both_right=int((before & after).sum()),
-        lost=int((before & ~after).sum()),
-        gained=int((~before & after).sum()),
-        both_wrong=int((~before & ~after).sum()),
     )
 
 
@@ -138,6 +129,7 @@ def verify(
     *,
     reference: NDArray[np.float32] | None = None,
     original: NDArray[np.float32] | None = None,
+    guard: Guard | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Run every file on the test images (seeded random inputs without data) and compare.
@@ -148,6 +140,8 @@ def verify(
         The program's outputs on the test images, when they are known already.
     original : array of shape (images, classes), optional
         What the network before the cut answers to them: every file's drop is taken from it.
+    guard : Guard, optional
+        The bound on what quantized files may lose: one that the images refute fails the file.
 
     Raises
     ------
@@ -170,7 +164,7 @@ def verify(
             progress.advance(len(inputs))
     progress.finish()
     return [
-        _verdict(artifact, np.concatenate(collected), reference, labels, original)
+        _verdict(artifact, np.concatenate(collected), reference, labels, original, guard)
         for artifact, collected in zip(artifacts, outputs, strict=True)
     ]
 
@@ -209,10 +203,14 @@ def _verdict(
     reference: NDArray[np.float32],
     labels: NDArray[np.int64] | None,
     original: NDArray[np.float32] | None,
+    guard: Guard | None,
 ) -> Verdict:
     flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
     deviation = _deviation(flat, expected)
     why = _why(deviation, TOLERANCES.get(artifact.precision))
+    if not why and guard is not None and artifact.precision != "fp32":
+        base = original if guard.against == "original" else expected
+        why = _refuted(guard, base, flat, labels)
     return Verdict(
         path=artifact.path,
         quality=None if labels is None else quality_of(flat, labels),
@@ -224,6 +222,23 @@ def _verdict(
     )
 
 
+def _refuted(
+    guard: Guard,
+    base: NDArray[np.float32] | None,
+    outputs: NDArray[np.float32],
+    labels: NDArray[np.int64] | None,
+) -> str:
+    """Which bound the answers break as surely as 95 %; '' where they do not."""
+    if base is None:
+        return ""
+    claim = guard.claim(compared(base, outputs, labels), max(CONFIDENCE, guard.confidence))
+    if claim.verdict != "no":
+        return ""
+    low, high = claim.drop.interval
+    lost = f"it loses {claim.drop.points:.2f} points [{low:.2f}, {high:.2f}]"
+    return f"{lost} against {guard.against}, more than the {guard.at_most:g} allowed"
+
+
 def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """Percent of inputs with the same top-1 answer."""
     return 100 * float((outputs.argmax(1) == reference.argmax(1)).mean())
@@ -232,9 +247,20 @@ def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> 
 def _deviation(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Deviation:
     if not (np.isfinite(outputs).all() and np.isfinite(reference).all()):
         return Deviation(images=len(outputs), max_abs=None, relative=None)
-    difference = float(np.abs(outputs - reference).max())
+    difference = np.abs(outputs.astype(np.float64) - reference)
     scale = float(np.abs(reference).max()) or 1.0
-    return Deviation(images=len(outputs), max_abs=difference, relative=difference / scale)
+    signal = float(np.square(reference, dtype=np.float64).sum())
+    norms = np.linalg.norm(outputs, axis=1) * np.linalg.norm(reference, axis=1)
+    products = np.einsum("ij,ij->i", outputs.astype(np.float64), reference)
+    cosines = np.divide(products, norms, out=np.ones_like(products), where=norms > 0)
+    return Deviation(
+        images=len(outputs),
+        max_abs=float(difference.max()),
+        relative=float(difference.max()) / scale,
+        mean_abs=float(difference.mean()),
+        cosine=float(cosines.min()),
+        snr_db=decibels(signal, float(np.square(difference).sum())),
+    )
 
 
 def _why(deviation: Deviation, tolerance: float | None) -> str:

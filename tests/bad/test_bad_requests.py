@@ -19,7 +19,7 @@ REFUSED = {
     "--size 0": ("--size '0' is not a count", "write it like 60M, 1500k or 1234"),
     "--size 9k:int9": (
         "--size: unknown precision 'int9'",
-        "did you mean 'int8'? known: fp16, fp32, int8",
+        "did you mean 'int8-static'? known: fp16, fp32, int8-static",
     ),
     "--max-drop nan": ("--max-drop nan bounds nothing", "give points of accuracy: 1 or 0.5"),
     "--max-drop -1": ("--max-drop -1 bounds nothing", "give points of accuracy: 1 or 0.5"),
@@ -209,14 +209,14 @@ def test_a_number_of_rounds_that_is_none(compress: Compress) -> None:
 
 def test_a_precision_that_the_target_has_none_of(compress: Compress, desk: Path) -> None:
     (desk / "board.toml").write_text(
-        'kind = "target/1"\nname = "board"\nsummary = ""\nprecisions = ["fp32", "int8"]\nthreads = 1\n'
+        'kind = "target/1"\nname = "board"\nsummary = ""\nprecisions = ["fp32", "int8-static"]\nthreads = 1\n'
         'host = { machine = "z80" }\nruntimes = { onnx = "onnxruntime" }\n'
         'channels = { multiple = 8, source = "none" }\n'
     )
     answer = compress("--size", "9k:fp16", target="board.toml")
     assert answer.refusal == (
         "--size bounds a fp16 file, which target 'board' has none of",
-        "did you mean 'fp32'? known: fp32, int8",
+        "did you mean 'fp32'? known: fp32, int8-static",
     )
 
 

@@ -27,18 +27,18 @@ Sizes = dict[tuple[str, str], tuple[float, float, int]]
 
 BEFORE: Sizes = {
     ("onnx", "fp32"): (2.0, 91.5, 400_000),
-    ("onnx", "int8"): (1.0, 91.25, 110_000),
+    ("onnx", "int8-static"): (1.0, 91.25, 110_000),
     ("tflite", "fp32"): (2.0, 91.5, 410_000),
 }
 AFTER: Sizes = {
     ("onnx", "fp32"): (1.0, 90.0, 200_000),
-    ("onnx", "int8"): (1.5, 89.75, 60_000),
+    ("onnx", "int8-static"): (1.5, 89.75, 60_000),
     ("tflite", "fp16"): (2.0, 90.0, 105_000),
 }
 TABLE = """\
  file       size                  top-1 %         p50 ms        ratio              verdict
  onnx fp32  400.0 kB -> 200.0 kB  91.50 -> 90.00  2.00 -> 1.00  0.50 [0.50, 0.50]  faster
- onnx int8  110.0 kB -> 60.0 kB   91.25 -> 89.75  1.00 -> 1.50  1.50 [1.50, 1.50]  slower
+ onnx int8-static  110.0 kB -> 60.0 kB   91.25 -> 89.75  1.00 -> 1.50  1.50 [1.50, 1.50]  slower
 only in before: tflite fp32
 only in after: tflite fp16
 """
@@ -87,7 +87,7 @@ def test_a_slowdown_beyond_the_limit_gives_exit_code_1(here: Here, folders: Path
     assert answer.code == 1
     assert answer.out == here("compare", "before", "after").out
     assert answer.err == (
-        "error: slower by more than 20 %: onnx int8\nhint: the intervals above exclude a smaller slowdown\n"
+        "error: slower by more than 20 %: onnx int8-static\nhint: the intervals above exclude a smaller slowdown\n"
     )
 
 

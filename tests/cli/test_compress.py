@@ -19,10 +19,10 @@ STAGES = "load screen plan shrink compensate save baseline export quantize verif
 FILES = {
     "model.onnx": ("onnx", "fp32"),
     "model.fp16.onnx": ("onnx", "fp16"),
-    "model.int8.onnx": ("onnx", "int8"),
+    "model.int8-static.onnx": ("onnx", "int8-static"),
     "model.tflite": ("tflite", "fp32"),
     "model.fp16.tflite": ("tflite", "fp16"),
-    "model.int8.tflite": ("tflite", "int8"),
+    "model.int8-static.tflite": ("tflite", "int8-static"),
 }
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the run is for this machine: x86-64")
@@ -74,7 +74,7 @@ def test_the_numbers_of_the_report_are_true_to_one_another(finished: Finished) -
     assert document["quality"]["shrunk"]["top1"] > 98
     for one in document["artifacts"]:
         assert one["passed"]
-        assert one["agreement"] == 100 or one["precision"] == "int8"
+        assert one["agreement"] == 100 or one["precision"] == "int8-static"
         assert one["latency"]["p50_ms"] <= one["latency"]["p95_ms"] <= one["latency"]["p99_ms"]
         assert one["latency"]["kind"] == "measured"
         assert one["latency"]["device"] == document["device"]["name"]
@@ -115,10 +115,10 @@ def test_one_line_per_stage_where_nobody_watches(finished: Finished) -> None:
 
 def test_quiet_prints_nothing_while_files_are_made(finished: Finished, tmp_path: Path) -> None:
     run_again = a_copy(finished, tmp_path)
-    (run_again / "model.int8.tflite").unlink()
+    (run_again / "model.int8-static.tflite").unlink()
     answer = run("compress", DIGITS, "--target", "x86-64", "--out", run_again, "--quiet")
     assert (answer.code, answer.out, answer.err) == (0, "", "")
-    assert (run_again / "model.int8.tflite").exists()
+    assert (run_again / "model.int8-static.tflite").exists()
 
 
 def test_people_see_costs_the_proof_accuracies_and_a_row_per_file(

@@ -20,21 +20,21 @@ from cli.conftest import Finished
 @pytest.fixture
 def files(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with an ONNX and a TFLite file."""
-    for name in ("model.onnx", "model.int8.tflite"):
+    for name in ("model.onnx", "model.int8-static.tflite"):
         shutil.copy(finished.folder / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def test_a_row_per_file_and_the_machine_it_was_measured_on(here: Here, files: Path) -> None:
-    answer = here("profile", "model.onnx", "model.int8.tflite")
+    answer = here("profile", "model.onnx", "model.int8-static.tflite")
     head, first, second, where = answer.text.splitlines()
     assert answer.code == 0
     assert re.split(r"\s{2,}", head.strip()) == ["file", "size", "p50 ms", "p95 ms", "p99 ms", "runtime"]
     number = r"\d+\.\d+"
     for line, pattern in (
         (first, r"model\.onnx .* onnxruntime [\d.]+"),
-        (second, r"model\.int8\.tflite .* litert [\d.]+"),
+        (second, r"model\.int8-static\.tflite .* litert [\d.]+"),
     ):
         assert re.fullmatch(pattern, line.strip())
         assert len(re.findall(rf" {number} ", line.partition(" kB ")[2])) == 3

@@ -13,7 +13,7 @@ BOARD = f"""\
 kind = "target/1"
 name = "board"
 summary = "A board on my desk"
-precisions = ["fp32", "int8"]
+precisions = ["fp32", "int8-static"]
 threads = 2
 host = {{ machine = "{platform.machine()}" }}
 runtimes = {{ onnx = "onnxruntime" }}
@@ -27,7 +27,7 @@ dot_product = {{ value = false, source = "/proc/cpuinfo" }}
 SHOWN = """\
 board: A board on my desk
 formats: onnx (onnxruntime)
-precisions: fp32, int8; threads: 2
+precisions: fp32, int8-static; threads: 2
 channels: multiples of 4 (measured on the desk)
  fact         value    source
  cores        2        its datasheet, page 1

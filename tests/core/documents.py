@@ -82,7 +82,7 @@ TARGET = Target(
     summary="A board",
     host=Host(machine="riscv64", model="Board 1"),
     runtimes={"onnx": "onnxruntime", "tflite": "litert"},
-    precisions=("fp32", "int8"),
+    precisions=("fp32", "int8-static"),
     threads=4,
     channels=Channels(multiple=8, source="its manual"),
     physics={"memory": Fact(value=4.0, unit="GB", source="its manual")},

@@ -30,7 +30,7 @@ def test_the_schema_is_a_schema() -> None:
     "report",
     [
         a_report(),
-        a_report(delivered(there=measured()), delivered("int8", quality=None)),
+        a_report(delivered(there=measured()), delivered("int8-static", quality=None)),
         a_report().model_copy(update={"data": None, "images": None, "compensation": None}),
     ],
     ids=["for another machine", "for this machine", "without data"],
@@ -88,8 +88,8 @@ def test_a_report_is_json_that_every_program_reads_even_when_answers_are_not_fin
 
 
 def test_files_that_failed_are_listed_with_the_reason() -> None:
-    bad = delivered("int8").model_copy(update={"passed": False, "why": "its answers are not finite"})
-    assert a_report(delivered(), bad).failures() == ["model.int8.onnx: its answers are not finite"]
+    bad = delivered("int8-static").model_copy(update={"passed": False, "why": "its answers are not finite"})
+    assert a_report(delivered(), bad).failures() == ["model.int8-static.onnx: its answers are not finite"]
     assert a_report().failures() == []
 
 

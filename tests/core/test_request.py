@@ -16,8 +16,8 @@ from edgeprune.core.request import Budget, Images, Request
         (Budget(speedup=2), ">= 2x fewer MACs"),
         (Budget(size=500_000), "<= 500000 bytes"),
         (
-            Budget(speedup=3, size=9, size_of="int8", max_drop=0.5),
-            ">= 3x fewer MACs, <= 9 bytes in int8, <= 0.5 points lost at 95 %",
+            Budget(speedup=3, size=9, size_of="int8-static", max_drop=0.5),
+            ">= 3x fewer MACs, <= 9 bytes in int8-static, <= 0.5 points lost at 95 %",
         ),
         (Budget(max_drop=1, confidence=0.99), "<= 1 point lost at 99 %"),
         (Budget(confidence=0.99), ""),

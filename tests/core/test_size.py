@@ -11,7 +11,7 @@ from edgeprune.core.size import SizeBound, SizeClaim, parse_size, part_of_way
 
 @pytest.mark.parametrize(
     ("text", "meant"),
-    [("500k", (500_000, None)), ("1.5M:int8", (1_500_000, "int8")), ("9:fp16", (9, "fp16"))],
+    [("500k", (500_000, None)), ("1.5M:int8-static", (1_500_000, "int8-static")), ("9:fp16", (9, "fp16"))],
 )
 def test_a_size_may_name_a_precision(text: str, meant: tuple[int, str | None]) -> None:
     assert parse_size(text) == meant
@@ -22,8 +22,12 @@ def test_a_size_may_name_a_precision(text: str, meant: tuple[int, str | None]) -
     [
         ("500kB", "--size '500kB' is not a count", "write it like 60M, 1500k or 1234"),
         ("-5", "--size '-5' is not a count", "write it like 60M, 1500k or 1234"),
-        ("9k:int9", "--size: unknown precision 'int9'", "did you mean 'int8'? known: fp16, fp32, int8"),
-        ("9k:", "--size: unknown precision ''", "known: fp16, fp32, int8"),
+        (
+            "9k:int9",
+            "--size: unknown precision 'int9'",
+            "did you mean 'int8-static'? known: fp16, fp32, int8-static",
+        ),
+        ("9k:", "--size: unknown precision ''", "known: fp16, fp32, int8-static"),
     ],
 )
 def test_a_size_that_is_none(text: str, message: str, hint: str) -> None:
@@ -46,8 +50,8 @@ def test_a_share_of_the_way_is_a_share_of_the_ratio() -> None:
 
 
 def test_a_file_above_its_bound_is_an_unmet_promise() -> None:
-    claim = SizeClaim(asked=500_000, path="model.int8.onnx", predicted=490_000, bytes=500_000)
+    claim = SizeClaim(asked=500_000, path="model.int8-static.onnx", predicted=490_000, bytes=500_000)
     assert claim.unmet() == []
     assert claim.model_copy(update={"bytes": 512_300}).unmet() == [
-        "model.int8.onnx has 512.3 kB, more than the 500.0 kB asked for"
+        "model.int8-static.onnx has 512.3 kB, more than the 500.0 kB asked for"
     ]

@@ -67,7 +67,7 @@ def test_formats_and_precisions_are_those_a_target_can_name(family: Family) -> N
         if family == "quantizers":
             assert plugin.precision in get_args(Precision)
             assert name == f"{plugin.format}-{plugin.precision}"
-            assert plugin.needs_data == (plugin.precision == "int8")
+            assert plugin.needs_data == (plugin.precision == "int8-static")
         if family == "exporters":
             assert name == plugin.format
 

@@ -71,11 +71,11 @@ def test_files_are_matched_by_format_and_precision() -> None:
     def report(*kinds: tuple[str, str]) -> list[DeliveredArtifact]:
         return [delivered(precision, format, here=measured()) for format, precision in kinds]
 
-    old = a_report(*report(("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32")))
+    old = a_report(*report(("onnx", "fp32"), ("onnx", "int8-static"), ("tflite", "fp32")))
     new = a_report(*report(("tflite", "fp32"), ("tflite", "fp16"), ("onnx", "fp32")))
     found = compare(old, new, names=("runs/old", "runs/new"))
     assert [(row.format, row.precision) for row in found.rows] == [("onnx", "fp32"), ("tflite", "fp32")]
-    assert (found.only_before, found.only_after) == (("onnx int8",), ("tflite fp16",))
+    assert (found.only_before, found.only_after) == (("onnx int8-static",), ("tflite fp16",))
     assert (found.before, found.after) == ("runs/old", "runs/new")
 
 

@@ -16,7 +16,7 @@ from edgeprune.core.registry import build
 from edgeprune.stages.quantize import quantize
 
 # Largest difference over the largest answer, seen here: fp16 1e-3, int8 2e-2.
-NEAR = {"fp16": 1e-2, "int8": 0.1, "int8-dynamic": 0.1}
+NEAR = {"fp16": 1e-2, "int8-static": 0.1, "int8-dynamic": 0.1}
 
 
 def of(format: str, precision: str) -> Artifact:
@@ -35,15 +35,15 @@ def copied(artifact: Artifact, folder: Path) -> Artifact:
 def test_images_give_static_int8_and_their_absence_dynamic_int8() -> None:
     assert [(one.path, one.format, one.precision) for one in tiny_quantized()] == [
         ("model.fp16.onnx", "onnx", "fp16"),
-        ("model.int8.onnx", "onnx", "int8"),
+        ("model.int8-static.onnx", "onnx", "int8-static"),
         ("model.fp16.tflite", "tflite", "fp16"),
-        ("model.int8.tflite", "tflite", "int8"),
+        ("model.int8-static.tflite", "tflite", "int8-static"),
         ("model.int8-dynamic.onnx", "onnx", "int8-dynamic"),
         ("model.int8-dynamic.tflite", "tflite", "int8-dynamic"),
     ]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-dynamic"])
+@pytest.mark.parametrize("precision", ["fp16", "int8-static", "int8-dynamic"])
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_a_smaller_file_answers_nearly_alike(format: str, precision: str) -> None:
     artifact = of(format, precision)
@@ -65,7 +65,7 @@ def test_files_are_smaller_and_name_the_file_they_were_made_from() -> None:
 
 
 def test_weights_are_signed_per_channel_and_activations_unsigned() -> None:
-    model = onnx.load(tiny_folder() / "model.int8.onnx")
+    model = onnx.load(tiny_folder() / "model.int8-static.onnx")
     values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     quantized = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert quantized
@@ -78,8 +78,13 @@ def test_weights_are_signed_per_channel_and_activations_unsigned() -> None:
 
 
 def test_quantizing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    again, _ = quantize([copied(one, tmp_path) for one in tiny_floats()], ("int8",), a_split(64), tmp_path)
-    assert [one.sha256 for one in again] == [of("onnx", "int8").sha256, of("tflite", "int8").sha256]
+    again, _ = quantize(
+        [copied(one, tmp_path) for one in tiny_floats()], ("int8-static",), a_split(64), tmp_path
+    )
+    assert [one.sha256 for one in again] == [
+        of("onnx", "int8-static").sha256,
+        of("tflite", "int8-static").sha256,
+    ]
 
 
 def test_only_what_is_asked_for_is_written(tmp_path: Path) -> None:
@@ -109,7 +114,7 @@ def test_calibration_uses_no_more_images_than_its_option_says(format: str, tmp_p
     paths = []
     for name, images in (("all", batches), ("few", batches[:2]), ("other", batches[2:])):
         paths.append(tmp_path / name)
-        build("quantizers", f"{format}-int8", {"images": 16}).quantize(source, paths[-1], images)
+        build("quantizers", f"{format}-int8-static", {"images": 16}).quantize(source, paths[-1], images)
     contents = [path.read_bytes() for path in paths]
     assert contents[0] == contents[1] != contents[2]
 
@@ -117,6 +122,6 @@ def test_calibration_uses_no_more_images_than_its_option_says(format: str, tmp_p
 def test_the_network_is_the_one_that_was_exported() -> None:
     inputs = next(a_split(20, seed=5).batches(20))[0]
     runtime = build("runtimes", "litert")
-    answers = runtime.open(tiny_folder() / of("tflite", "int8").path).infer(inputs)
+    answers = runtime.open(tiny_folder() / of("tflite", "int8-static").path).infer(inputs)
     expected = tiny_coupling().program.run(torch.from_numpy(inputs)).numpy()
     assert (answers.argmax(1) == expected.argmax(1)).mean() >= 0.9

@@ -42,7 +42,7 @@ CUT = Cut(group="body", units=4, kept=(0, 3))
 PLAN = Plan(graph="f00", criterion="l2", budget="half", seed=3, before=COST, after=LESS, cuts=(CUT,))
 PROOF = Proof(inputs=2, relative_error=1e-16, refused={})
 REFIT = Compensation(images=10, refitted=2, divergence_before=0.5, divergence_after=0.1, kept=True)
-FILES = (an_artifact(), an_artifact("int8"))
+FILES = (an_artifact(), an_artifact("int8-static"))
 
 
 def quality(top1: float) -> Quality:
@@ -134,7 +134,7 @@ def test_on_the_target_itself_the_measurement_is_the_targets() -> None:
 @pytest.mark.parametrize("target", [TARGET, HERE])
 def test_a_quantized_file_that_is_not_faster_is_a_warning(target: object) -> None:
     assert report(found(2.0, 2.5, 3.0, target=target)).warnings == (
-        "model.int8.onnx is not faster than model.onnx here: 2.50 against 2.00 ms",
+        "model.int8-static.onnx is not faster than model.onnx here: 2.50 against 2.00 ms",
     )
 
 
@@ -147,7 +147,7 @@ def test_a_shrunk_file_that_is_not_faster_than_the_original_is_a_warning() -> No
 def test_half_a_point_may_be_lost_and_more_is_a_warning() -> None:
     assert report(found(top1=(91.0, 90.5))).warnings == ()
     assert report(found(top1=(91.0, 90.25))).warnings == (
-        "model.int8.onnx loses 0.75 points against float32",
+        "model.int8-static.onnx loses 0.75 points against float32",
     )
 
 
@@ -186,7 +186,7 @@ def test_a_bound_on_the_drop_is_answered_for_the_network_and_for_each_file() -> 
     assert made.unmet() == []
     assert made.warnings == (
         "drop within 1 point at 95 %: the test images show neither that it is nor that it is not (76.1 %)",
-        "model.int8.onnx loses 10.00 points, more than the 1 allowed",
+        "model.int8-static.onnx loses 10.00 points, more than the 1 allowed",
     )
 
 
@@ -234,7 +234,7 @@ def test_a_file_that_failed_verification_says_why() -> None:
         verdicts=(verdict(FILES[0], 91.0), verdict(FILES[1], 91.0, "its answers are not finite")),
     )
     made = report(found(judgement=bad, splits=None, compensation=None))
-    assert made.failures() == ["model.int8.onnx: its answers are not finite"]
+    assert made.failures() == ["model.int8-static.onnx: its answers are not finite"]
     assert (made.images, made.compensation) == (None, None)
     assert made.quality.note == "data-free: no accuracy is claimed"
 

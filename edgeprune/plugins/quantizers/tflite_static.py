@@ -1,0 +1,201 @@
+"""Quantizers `tflite-int8-static` and `tflite-int8w-int16a`: integers with calibrated ranges."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from edgeprune.core.artifact import Format, Precision
+from edgeprune.core.errors import ModelError
+from edgeprune.core.operator import Operator
+from edgeprune.core.quiet import first_line, quiet
+from edgeprune.core.ranges import Histogram, Range, chosen
+
+_MOVES = frozenset(
+    """BROADCAST_TO CONCATENATION GATHER GATHER_ND MAX_POOL_2D MIRROR_PAD PACK PAD PADV2 RESHAPE
+    SLICE SPACE_TO_DEPTH SPLIT STRIDED_SLICE TRANSPOSE UNPACK""".split()
+)
+"""Kinds that only move values: they follow what they read."""
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Static:
+    images: Annotated[int, Field(gt=0)] = 200
+    per_channel: bool = True
+    format: Format = field(default="tflite", init=False)
+    needs_data: bool = field(default=True, init=False)
+
+    def quantize(self, source: Path, path: Path, calibration: Iterable[Floats]) -> None:
+        """Write `path` with every operator in integers and min-max ranges."""
+        self.quantize_within(source, path, chosen(self.observe(source, calibration), "min-max"))
+
+    def operators(self, source: Path) -> list[Operator]:
+        """The operators that compute in integers."""
+        found = _described(source)
+        supported = _supported()
+        return [one for one in found if one.kind in supported and one.kind not in _MOVES]
+
+    def observe(self, source: Path, calibration: Iterable[Floats]) -> dict[str, Histogram]:
+        """What each tensor was seen to be."""
+        return _observed(source, _singles(calibration, self.images))
+
+    def quantize_within(
+        self, source: Path, path: Path, ranges: Mapping[str, Range], floats: Collection[str] = ()
+    ) -> None:
+        """Write `path` with these ranges; the operators named in `floats` stay float32.
+
+        Input and output of the file stay float32, so that callers change nothing.
+        """
+        _write(source, path, ranges, floats, bits=self._bits(), per_channel=self.per_channel)
+
+    def _bits(self) -> int:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TfliteInt8Static(_Static):
+    """Weights and activations s8, weights per channel: XNNPACK's integer kernels."""
+
+    precision: Precision = field(default="int8-static", init=False)
+
+    def _bits(self) -> int:
+        return 8
+
+
+@dataclass(frozen=True)
+class TfliteInt8Int16(_Static):
+    """Weights s8 per channel, activations s16: nearly float32's answers.
+
+    XNNPACK has no such kernels: the reference ones run, some twenty times slower than float32 here.
+    """
+
+    precision: Precision = field(default="int8w-int16a", init=False)
+
+    def _bits(self) -> int:
+        return 16
+
+
+def _described(source: Path) -> list[Operator]:
+    with quiet():
+        from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+        model = flatbuffers.read_model(str(source))
+        (graph,) = model.subgraphs
+        names = {code: str(name.value) for code, name in flatbuffers.TFL_OP_CODE_TO_NAME.items()}
+        return [
+            Operator(
+                flatbuffers.get_op_scope(one, graph.tensors),
+                names.get(model.operatorCodes[one.opcodeIndex].builtinCode, ""),
+            )
+            for one in graph.operators
+        ]
+
+
+def _supported() -> set[str]:
+    from ai_edge_quantizer import qtyping
+
+    return {one.value for one in qtyping.TFLOperationName} - {"*", "INPUT", "OUTPUT"}
+
+
+def _observed(source: Path, inputs: Iterable[Floats]) -> dict[str, Histogram]:
+    """Run the float32 file with every tensor kept; constants are no activations."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(str(source), num_threads=1, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+    computed = _computed(source)
+    details = [one for one in interpreter.get_tensor_details() if one["name"] in computed]
+    read = interpreter.get_input_details()[0]["index"]
+    found = {one["name"]: Histogram() for one in details if one["dtype"] is np.float32}
+    for one in inputs:
+        interpreter.set_tensor(read, one)
+        interpreter.invoke()
+        for detail in details:
+            if detail["name"] in found:
+                found[detail["name"]].add(interpreter.get_tensor(detail["index"]))
+    return found
+
+
+def _computed(source: Path) -> set[str]:
+    """Names of the tensors that are no constants: the file's inputs and what its operators answer."""
+    with quiet():
+        from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+        (graph,) = flatbuffers.read_model(str(source)).subgraphs
+    places = [*graph.inputs, *(place for one in graph.operators for place in one.outputs)]
+    return {graph.tensors[place].name.decode() for place in places}
+
+
+def _write(
+    source: Path,
+    path: Path,
+    ranges: Mapping[str, Range],
+    floats: Collection[str],
+    *,
+    bits: int,
+    per_channel: bool,
+) -> None:
+    try:
+        with quiet():
+            from ai_edge_quantizer import qtyping
+            from ai_edge_quantizer.algorithm_manager import AlgorithmName
+            from ai_edge_quantizer.quantizer import Quantizer
+
+            quantizer = Quantizer(str(source))
+            quantizer.add_static_config(
+                regex=".*",
+                operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+                activation_num_bits=bits,
+                weight_num_bits=8,
+                weight_granularity=qtyping.QuantGranularity.CHANNELWISE
+                if per_channel
+                else qtyping.QuantGranularity.TENSORWISE,
+            )
+            for end in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+                quantizer.update_quantization_recipe(
+                    regex=".*", operation_name=end, algorithm_key=AlgorithmName.NO_QUANTIZE
+                )
+            for name in floats:
+                quantizer.update_quantization_recipe(
+                    regex=f"^{re.escape(name)}$",
+                    operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+                    algorithm_key=AlgorithmName.NO_QUANTIZE,
+                )
+            result = quantizer.quantize(_statistics(source, ranges), enable_progress_report=False)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"int8 TFLite failed: {first_line(error)}") from error
+    path.write_bytes(bytes(result.quantized_model))
+
+
+def _statistics(source: Path, ranges: Mapping[str, Range]) -> dict[str, dict[str, Any]]:
+    """Ranges in the shape that the quantizer keeps them in: one axis of one for each of the tensor's."""
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    (graph,) = flatbuffers.read_model(str(source)).subgraphs
+    axes = {one.name.decode(): len(one.shape) for one in graph.tensors}
+    return {
+        name: {
+            "min": np.full((1,) * axes[name], low, np.float32),
+            "max": np.full((1,) * axes[name], high, np.float32),
+        }
+        for name, (low, high) in ranges.items()
+    }
+
+
+def _singles(batches: Iterable[Floats], images: int) -> Iterator[Floats]:
+    for batch in batches:
+        for place in range(min(len(batch), images)):
+            yield batch[place : place + 1]
+        images -= len(batch)
+        if images <= 0:
+            return
