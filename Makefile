@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-emulation zoo clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +48,10 @@ bench-main: install
 bench-accuracy: $(VENV)/.zoo
 	$(BIN)/python benchmarks/accuracy/main.py $(if $(RECOVERED),--kept $(RECOVERED))
 	$(BIN)/python -m benchmarks.accuracy.lenets
+
+# Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
+bench-emulation: install
+	$(BIN)/python -m benchmarks.emulation
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

@@ -66,8 +66,8 @@ class Board:
 
 
 @contextmanager
-def sshd(folder: Path) -> Iterator[Board]:
-    """An sshd of this user's own, with its own keys."""
+def sshd(folder: Path, more: str = "") -> Iterator[Board]:
+    """An sshd of this user's own, with its own keys, and more settings."""
     if SSHD is None:
         pytest.skip("no sshd; Debian: apt-get install openssh-server")
     if os.geteuid() == 0:
@@ -76,7 +76,7 @@ def sshd(folder: Path) -> Iterator[Board]:
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(command, check=True)
     port = free_port()
-    (folder / "sshd.conf").write_text(SSHD_SETTINGS.format(port=port, folder=folder))
+    (folder / "sshd.conf").write_text(SSHD_SETTINGS.format(port=port, folder=folder) + more)
     kind, key = (folder / "hostkey.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     with (folder / "sshd.log").open("wb") as log:

@@ -44,7 +44,7 @@ def emulation(document: Emulation, growth: Sequence[Growth]) -> None:
     out.print(table)
     for file in document.files:
         # Float answers always differ a little; the table says by how much.
-        if file.why and (file.precision == "int8" or not file.passed):
+        if file.why and (file.likeness.max_lsb is not None or not file.passed):
             out.print(f"{file.path} on {file.board}: {file.why}")
     runtimes = ", ".join(sorted({f"{file.runtime} {file.version}" for file in document.files}))
     out.print(f"{document.inputs}, beside {document.host}; {runtimes}; qemu {document.qemu}")

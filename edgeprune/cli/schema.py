@@ -32,7 +32,7 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
-    from edgeprune.core.packages.lock import Lock
+    from edgeprune.core.packages.lock import PackageLock
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
@@ -43,7 +43,7 @@ def _documents() -> dict[str, type[Document]]:
     return {
         "application": Application,
         "capsule": Capsule,
-        "capsule-lock": Lock,
+        "capsule-lock": PackageLock,
         "comparison": Comparison,
         "emulation": Emulation,
         "explanation": Explanation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +60,8 @@ class EmulatedFile(Document):
     why: str = Field(description="how the answers differ, in words; '' where they are equal")
 
 
-class Growth(Document):
+@dataclass(frozen=True, slots=True)
+class Growth:
     """One count beside the same file's on the same board in an earlier check."""
 
     path: str

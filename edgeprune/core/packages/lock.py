@@ -25,7 +25,7 @@ class Pin(Document):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-class Lock(Document):
+class PackageLock(Document):
     """Everything that is downloaded, per architecture."""
 
     kind: Literal["capsule-lock/1"] = "capsule-lock/1"
@@ -34,10 +34,10 @@ class Lock(Document):
     wheels: dict[Arch, dict[CapsuleRuntime, tuple[Pin, ...]]]
 
 
-def find_lock(path: Path | None = None) -> Lock:
+def find_lock(path: Path | None = None) -> PackageLock:
     """The lock at `path`; without one the user's own where there is one, and else the built-in."""
     found = path or next((one for one in (own_lock(), _BUILT_IN) if one.is_file()), _BUILT_IN)
-    return Lock.load(found)
+    return PackageLock.load(found)
 
 
 def own_lock() -> Path:

@@ -19,7 +19,7 @@ from edgeprune.core.capsule import (
 from edgeprune.core.errors import StorageError
 from edgeprune.core.files import storage_errors, written_whole
 from edgeprune.core.packages.debian import fetch_debian, unpack_debian
-from edgeprune.core.packages.lock import Lock, Pin
+from edgeprune.core.packages.lock import PackageLock, Pin
 from edgeprune.core.packages.store import cache_folder
 from edgeprune.core.packages.wheels import fetch_wheels, unpack_wheels
 from edgeprune.core.progress import Progress, Silent
@@ -30,7 +30,7 @@ from edgeprune.stages.capsule.trim import copy_runtime, copy_standard_library
 
 
 def build(
-    runtime: CapsuleRuntime, arch: Arch, lock: Lock, out: Path, progress: Progress | None = None
+    runtime: CapsuleRuntime, arch: Arch, lock: PackageLock, out: Path, progress: Progress | None = None
 ) -> Capsule:
     """Write a capsule to `out`, which must not exist or be empty.
 
@@ -49,7 +49,9 @@ def build(
     return Capsule.load(out / CAPSULE_NAME)
 
 
-def kept_capsule(runtime: CapsuleRuntime, arch: Arch, lock: Lock, progress: Progress | None = None) -> Path:
+def kept_capsule(
+    runtime: CapsuleRuntime, arch: Arch, lock: PackageLock, progress: Progress | None = None
+) -> Path:
     """The folder of a capsule in the cache; made when it is not there yet."""
     check_pair(runtime, arch)
     debian, wheels = lock.debian[arch]["capsule"], lock.wheels[arch][runtime]

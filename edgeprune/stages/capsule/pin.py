@@ -7,7 +7,7 @@ from typing import get_args
 from edgeprune.core.capsule import Arch, CapsuleRuntime
 from edgeprune.core.errors import RequestError
 from edgeprune.core.packages.debian import pin_debian
-from edgeprune.core.packages.lock import Collection, Lock, Pin
+from edgeprune.core.packages.lock import Collection, PackageLock, Pin
 from edgeprune.core.packages.wheels import pin_wheels
 from edgeprune.core.progress import Progress, Silent
 
@@ -29,7 +29,7 @@ _RUNTIMES: dict[CapsuleRuntime, tuple[str, ...]] = {
 }
 
 
-def pin(progress: Progress | None = None) -> Lock:
+def pin(progress: Progress | None = None) -> PackageLock:
     """Everything as it can be had today; all packages are in the cache then.
 
     Raises
@@ -49,7 +49,7 @@ def pin(progress: Progress | None = None) -> Lock:
         }
         progress.advance()
     progress.finish()
-    return Lock(python=PYTHON, debian=debian, wheels=wheels)
+    return PackageLock(python=PYTHON, debian=debian, wheels=wheels)
 
 
 def _debian(arch: Arch) -> dict[Collection, tuple[Pin, ...]]:

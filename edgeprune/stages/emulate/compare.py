@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from edgeprune.core.artifact import Precision
 from edgeprune.core.emulation import Likeness
 
-TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2, "int8-dynamic": 5e-2}
-"""Largest difference over the largest answer."""
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-5, "fp16": 1e-2}
+"""Largest difference over the largest answer; fp16 arithmetic itself where a core has it, as the A76 does."""
 STEPS = 1.0
-"""Steps of a quantized output that an int8 file's answers may differ by."""
+"""Steps of a quantized output that the answers of an integer file may differ by."""
 FLOAT_TAIL = 5e-2
-"""The same as TOLERANCES for an int8 file whose last operators compute in float."""
+"""The same as TOLERANCES for integer files whose last operator computes in float."""
 
 
 def likeness(
@@ -44,12 +44,14 @@ def judged(found: Likeness, precision: Precision, float_operators: Sequence[str]
         return True, ""
     if found.relative is None:
         return False, "the answers are not finite"
-    if precision == "int8" and found.max_lsb is not None:
+    integers = precision not in TOLERANCES
+    if integers and found.max_lsb is not None:
         share = f"{100 * found.differing:.2g} % of the outputs differ, by {found.max_lsb:g} steps at most"
         return found.max_lsb <= STEPS + 1e-6, f"{share}{_reason(float_operators)}"
-    bound = FLOAT_TAIL if precision == "int8" else TOLERANCES[precision]
+    bound = TOLERANCES.get(precision, FLOAT_TAIL)
     words = f"{found.relative:.1e} of the largest answer, {bound:.0e} allowed"
-    return found.relative <= bound, words + (_reason(float_operators) if precision == "int8" else "")
+    rounded = integers and found.relative > TOLERANCES["fp32"]
+    return found.relative <= bound, words + (_reason(float_operators) if rounded else "")
 
 
 def _reason(float_operators: Sequence[str]) -> str:

@@ -71,21 +71,27 @@ def _onnx(path: Path) -> Subject:
     step = None
     if last is not None and last.op_type == "DequantizeLinear" and last.input[1] in constants:
         step = float(onnx.numpy_helper.to_array(constants[last.input[1]]).max())
-    kinds = {node.op_type for node in graph.node}
-    half = any(one.data_type == onnx.TensorProto.FLOAT16 for one in graph.initializer)
-    precision: Precision = (
-        "int8"
-        if "QuantizeLinear" in kinds
-        else "int8-dynamic"
-        if kinds & {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}
-        else "fp16"
-        if half
-        else "fp32"
-    )
-    floats = _onnx_floats(graph.node, made) if precision == "int8" else ()
+    precision = _onnx_precision(graph)
+    floats = _onnx_floats(graph.node, made) if precision == "int8-static" else ()
     return Subject(
         path, _artifact(path, "onnx", precision, [_onnx_tensor(one) for one in entries]), step, floats
     )
+
+
+def _onnx_precision(graph: Any) -> Precision:
+    from onnx import TensorProto
+
+    kinds = {node.op_type for node in graph.node}
+    held = {one.data_type for one in graph.initializer}
+    if kinds & {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger"}:
+        return "int8-dynamic"
+    if "QuantizeLinear" in kinds:
+        return "int8w-int16a" if held & {TensorProto.INT16, TensorProto.UINT16} else "int8-static"
+    if "MatMulNBits" in kinds or held & {TensorProto.INT4, TensorProto.UINT4}:
+        return "int4-weight-only"
+    if "DequantizeLinear" in kinds:
+        return "int8-weight-only"
+    return "fp16" if TensorProto.FLOAT16 in held else "fp32"
 
 
 def _onnx_tensor(value: Any) -> Tensor:
@@ -127,17 +133,8 @@ def _tflite(path: Path) -> Subject:
     last = next((one for one in operators if end in one["outputs"]), None)
     source = tensors[last["inputs"][0]] if last and last["op_name"] == "DEQUANTIZE" else tensors[end]
     step = float(source["quantization"][0]) or None
-    kinds = {tensors[index]["dtype"] for one in operators for index in one["outputs"]}
-    held = {one["dtype"] for one in tensors.values()}
-    precision: Precision = (
-        "int8"
-        if np.int8 in kinds
-        else "fp16"
-        if np.float16 in held
-        else "int8-dynamic"
-        if np.int8 in held
-        else "fp32"
-    )
+    made = {tensors[index]["dtype"] for one in operators for index in one["outputs"]}
+    precision = _tflite_precision(made, {one["dtype"] for one in tensors.values()})
     floats = {
         one["op_name"]
         for one in operators
@@ -153,7 +150,19 @@ def _tflite(path: Path) -> Subject:
         for one in entries
     ]
     artifact = _artifact(path, "tflite", precision, described)
-    return Subject(path, artifact, step, tuple(sorted(floats)) if precision == "int8" else ())
+    return Subject(path, artifact, step, tuple(sorted(floats)) if precision == "int8-static" else ())
+
+
+def _tflite_precision(made: set[Any], held: set[Any]) -> Precision:
+    """From the types that operators make, and those that tensors have; 4-bit weights are told as int8."""
+    if np.int16 in made:
+        return "int8w-int16a"
+    if np.int8 in made:
+        return "int8-static"
+    if np.float16 in held:
+        return "fp16"
+    # Whether activations are quantized on the way is the kernel's own choice, so both names would be right.
+    return "int8-dynamic" if np.int8 in held else "fp32"
 
 
 def _artifact(path: Path, format: Format, precision: Precision, inputs: Sequence[Tensor]) -> Artifact:
