@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-emulation zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation zoo clean
 
 install: $(VENV)/.installed
 
@@ -37,7 +37,7 @@ $(VENV)-tflite/.installed: tests/device/requirements-tflite-runtime.txt
 	$(VENV)-tflite/bin/pip install --quiet --requirement tests/device/requirements-tflite-runtime.txt
 	touch $@
 
-bench: bench-main bench-accuracy
+bench: bench-main bench-accuracy bench-export
 
 # Files and latencies in docs/benchmarks.md; needs ../shared/data or $$EDGEPRUNE_DATA, takes about half an hour.
 bench-main: install
@@ -48,6 +48,10 @@ bench-main: install
 bench-accuracy: $(VENV)/.zoo
 	$(BIN)/python benchmarks/accuracy/main.py $(if $(RECOVERED),--kept $(RECOVERED))
 	$(BIN)/python -m benchmarks.accuracy.lenets
+
+# Integer files in docs/benchmarks.md, beside the engines' own tools; needs the same data, takes about an hour.
+bench-export: $(VENV)/.zoo
+	$(BIN)/python -m benchmarks.export.main
 
 # Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
 bench-emulation: install

@@ -73,6 +73,9 @@ def outcome(document: Report, *, folder: Path) -> None:
         for line in _ledger(path, how):
             out.print(line, markup=False)
     out.print(_where_measured(document))
+    if any(one.precision == "int8-static" for one in document.artifacts):
+        for advice in document.advice:
+            out.print(advice.words(document.target), markup=False)
     for line in document.warnings:
         out.print(f"[yellow]warning:[/] {line}")
     seconds = format_seconds(sum(document.timing_s.values()))

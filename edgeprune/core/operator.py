@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Operator:
@@ -14,6 +17,16 @@ class Operator:
     """Unique within the file."""
     kind: str
     """As the format calls it: `Conv`, `CONV_2D`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """One operator of a file that ran: what it read and made, by name, and its first answer."""
+
+    operator: Operator
+    inputs: tuple[str, ...]
+    output: str
+    answer: NDArray[np.generic]
 
 
 def short_name(name: str) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.completed import Completed
 from edgeprune.core.group import Group, Role
-from edgeprune.core.operator import Operator
+from edgeprune.core.operator import Operator, Step
 from edgeprune.core.ranges import Histogram, Range
 from edgeprune.core.samples import Pools
 
@@ -253,6 +253,14 @@ class Runtime(Protocol):
         """Load a file; raises DeviceError when the runtime refuses it."""
 
 
+@runtime_checkable
+class SteppingRuntime(Runtime, Protocol):
+    """A runtime that can show what every operator answered."""
+
+    def steps(self, path: Path, inputs: NDArray[np.float32]) -> Sequence[Step]:
+        """A file's operators in the order they run, with their answers to one input."""
+
+
 __all__ = [
     "Array",
     "Artifact",
@@ -271,5 +279,6 @@ __all__ = [
     "Runtime",
     "Session",
     "Shell",
+    "SteppingRuntime",
     "Transport",
 ]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, computed_field, model_validator
 
+from edgeprune.core.advice import Advice
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
@@ -276,6 +277,9 @@ class Report(Document):
     artifacts: tuple[DeliveredArtifact, ...]
     baseline: tuple[Baseline, ...] = Field(
         default=(), description="the original network in the same formats: what the others are compared with"
+    )
+    advice: tuple[Advice, ...] = Field(
+        default=(), description="what static int8 was expected to give on the target, before it was made"
     )
     refused: dict[str, Quantization] = Field(
         default_factory=dict, description="integer files that no choice of operators kept to their bound"

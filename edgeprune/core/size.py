@@ -9,11 +9,14 @@ from edgeprune.core.document import Document
 from edgeprune.core.errors import RequestError, did_you_mean
 from edgeprune.core.units import format_bytes, parse_count
 
-BYTES: dict[Precision, tuple[int, int]] = {
+BYTES: dict[Precision, tuple[float, float]] = {
     "fp32": (4, 2),
     "fp16": (2, 1),
     "int8-static": (1, 4),
     "int8-dynamic": (1, 0),
+    "int8-weight-only": (1, 2),
+    "int8w-int16a": (1, 8),
+    "int4-weight-only": (0.5, 2),
 }
 """Bytes of one weight of a layer, and of one entry of a norm or bias, in a file of a precision.
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from edgeprune.core.advice import Precedent
 from edgeprune.core.artifact import Format, Precision
 from edgeprune.core.document import Document
 from edgeprune.core.errors import RequestError, did_you_mean
@@ -51,6 +52,9 @@ class Target(Document):
     threads: int = Field(gt=0, description="threads to measure with")
     channels: Channels
     physics: dict[str, Fact] = Field(default_factory=dict)
+    int8: tuple[Precedent, ...] = Field(
+        default=(), description="what static int8 gave here, for known networks: advice rests on it"
+    )
 
     def at_hand(self) -> bool:
         """Whether this very machine is the target, so that a latency measured here is the target's."""

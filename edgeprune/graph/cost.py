@@ -76,7 +76,7 @@ class CostModel:
     def weight_bytes(self, kept: NDArray[np.bool_], precision: Precision) -> int:
         """Bytes the weights take in a file of a precision with only the kept classes."""
         weight, entry = BYTES[precision]
-        return weight * self._matrices.total(kept) + entry * self._vectors.total(kept)
+        return math.ceil(weight * self._matrices.total(kept) + entry * self._vectors.total(kept))
 
     def around(self, classes: NDArray[np.int64]) -> CostModel:
         """The same costs, counted only where some classes take part: enough for differences."""

@@ -7,7 +7,7 @@ arXiv 1505.06798).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,11 +37,21 @@ class Sample:
     sites: Tensor | None = None
 
 
-def refitted(one: Consumer, samples: Sequence[Sample], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+Finish = Callable[[Tensor, Tensor], Tensor]
+"""What is done to fitted columns (blocks, columns, channels), given their inputs' second moments."""
+
+
+def refitted(
+    one: Consumer,
+    samples: Sequence[Sample],
+    tensors: Mapping[str, Tensor],
+    *,
+    finish: Finish | None = None,
+) -> dict[str, Tensor]:
     """New values for the layer's weight and for the tensors that hold its constants.
 
     Ridge regression after the batch norm, towards the weights as they are: what the rows do not
-    determine stays.
+    determine stays. Constants are those that go with the columns as they were finished.
     """
     weight = tensors[one.weight].detach().double()
     scale = output_scale(one, tensors).detach()
@@ -59,6 +69,8 @@ def refitted(one: Consumer, samples: Sequence[Sample], tensors: Mapping[str, Ten
     alive = scale.abs() > _DEAD * scale.abs().max()
     unscaled = fit.columns / one.map.per_block(torch.where(alive, scale, 1.0))[:, None]
     columns = torch.where(one.map.per_block(alive)[:, None], unscaled, one.map.columns(weight))
+    if finish is not None:
+        columns = finish(columns, covariance)
     found = {one.weight: one.map.weight(columns, weight)}
     return found | _constants(one, tensors, _Outputs.of(one, inputs, covariance, columns, fit), scale, alive)
 

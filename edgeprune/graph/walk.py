@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.core.plan import Plan
+from edgeprune.core.samples import Split
 from edgeprune.graph.blocks import Block
 from edgeprune.graph.capture import Program
 from edgeprune.graph.constants import recalibrated
@@ -31,6 +32,20 @@ from edgeprune.graph.reference import Layer, Reference
 from edgeprune.graph.replay import Replay
 from edgeprune.graph.ridge import Sample, refitted
 from edgeprune.graph.weights import write
+
+_MEMORY = 1.7e9
+"""Bytes that the values of both networks may take from one layer to the next."""
+
+
+def affordable(walk: Callable[[list[Tensor]], Walk], calibration: Split) -> int:
+    """As many images as fit in memory, by what one of them takes."""
+    trial = walk([torch.from_numpy(next(calibration.batches(1))[0])])
+    held = 1
+    for number in range(len(trial.layers)):
+        trial.samples(number)
+        held = max(held, trial.held_bytes())
+        trial.leave(number)
+    return int(np.clip(_MEMORY / held, 1, len(calibration)))
 
 
 def affected(coupling: Coupling, plan: Plan) -> list[Consumer]:

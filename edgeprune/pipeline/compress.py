@@ -32,6 +32,7 @@ from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
 from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
+from edgeprune.stages.advise import advise
 from edgeprune.stages.ask import ask
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
@@ -252,6 +253,7 @@ def _run(
             baselines=baseline.artifacts,
             failed={**exported.failed, **smaller.failed},
             quantized=smaller,
+            advice=advise(final, target, request.formats),
             judgement=judgement,
             latencies=latencies,
             seconds=run.seconds,

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.errors import ModelError
+from edgeprune.core.journal import hidden
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.quantization import Guard, Quantization, Quantized
 from edgeprune.core.report import Delivery
 from edgeprune.core.request import Request
-from edgeprune.core.samples import Splits
+from edgeprune.core.samples import Split, Splits
 from edgeprune.core.target import Target
 from edgeprune.graph.capture import Program
+from edgeprune.graph.rounding import rounded
+from edgeprune.stages.export import export
 from edgeprune.stages.guard import Bench, guarded
 from edgeprune.stages.quantize import calibrated, quantize
 from edgeprune.stages.verify import judge
 
+_FOUR_BITS = frozenset({"int4-weight-only"})
 CHANGED = 5.0
 """Percent of the answers that an integer file may change where there are no labels; the int8 files of
 docs/benchmarks.md change less than 2."""
@@ -58,17 +62,23 @@ def quantized(
 ) -> Quantized:
     """Files of every precision that was asked for, or that the target wants."""
     wanted = request.precisions or target.precisions
-    guarded_ones = [one for one in wanted if splits is not None and calibrated(one)]
-    plain, failed = quantize(
-        exported.artifacts,
-        [one for one in wanted if one not in guarded_ones],
-        splits.calibration if splits else None,
-        folder,
-        progress=progress,
-    )
-    if splits is None or not guarded_ones:
+    if splits is None:
+        plain, failed = quantize(exported.artifacts, wanted, None, folder, progress=progress)
         return Quantized(artifacts=tuple(plain), failed=failed)
-    keeper = _Keeper(original, final, request, target, splits, folder)
+    mender = _Mender(final, splits.calibration, folder, progress, seed=request.seed)
+    guarded_ones = [one for one in wanted if calibrated(one)]
+    plain, failed = [], {}
+    for precision in wanted:
+        if precision not in guarded_ones:
+            sources = (
+                mender.prepared(exported.artifacts, 4) if precision in _FOUR_BITS else exported.artifacts
+            )
+            made, refused = quantize(sources, [precision], splits.calibration, folder, progress=progress)
+            plain += made
+            failed |= refused
+    if not guarded_ones:
+        return Quantized(artifacts=tuple(_in_order(plain, exported.artifacts, wanted)), failed=failed)
+    keeper = _Keeper(original, final, request, target, splits, folder, mender)
     jobs = [(source, precision) for source in exported.artifacts for precision in guarded_ones]
     progress.start("guard", len(jobs))
     for source, precision in jobs:
@@ -104,9 +114,10 @@ class _Keeper:
         target: Target,
         splits: Splits,
         folder: Path,
+        mender: _Mender,
     ) -> None:
         self._original, self._final, self._request = original, final, request
-        self._target, self._splits, self._folder = target, splits, folder
+        self._target, self._splits, self._folder, self._mender = target, splits, folder, mender
         self.artifacts: list[Artifact] = []
         self.failed: dict[str, str] = {}
         self.made: dict[str, Quantization] = {}
@@ -116,7 +127,14 @@ class _Keeper:
         """One file within the bound, or why there is none."""
         name = f"model.{precision}.{source.format}"
         try:
-            made, how = guarded(source, precision, self._bench, self._folder, self._target)
+            made, how = guarded(
+                source,
+                precision,
+                self._bench,
+                self._folder,
+                self._target,
+                repair=lambda: self._mender.repaired(source),
+            )
         except ModelError as error:
             self.failed[name] = error.message
             return
@@ -141,6 +159,45 @@ class _Keeper:
             float32=after,
             guard=guard,
         )
+
+
+class _Mender:
+    """Float32 files whose weights were rounded for integers beforehand; each made once, when it is wanted."""
+
+    def __init__(
+        self, final: Program, calibration: Split, folder: Path, progress: Progress, *, seed: int
+    ) -> None:
+        self._final, self._calibration, self._seed = final, calibration, seed
+        self._folder, self._progress = folder, progress
+        self._made: dict[tuple[int, Format], Artifact] = {}
+        self._programs: dict[int, Program] = {}
+
+    def repaired(self, source: Artifact) -> Path:
+        """The file with weights of eight bits, rounded so that every layer's outputs stay."""
+        return self._folder / self._prepared(source, 8).path
+
+    def prepared(self, sources: Sequence[Artifact], bits: int) -> list[Artifact]:
+        """The files with weights of so many bits."""
+        return [self._prepared(one, bits) for one in sources]
+
+    def _prepared(self, source: Artifact, bits: int) -> Artifact:
+        key = (bits, source.format)
+        if key not in self._made:
+            if bits not in self._programs:
+                self._progress.start(f"round to {bits} bits")
+                self._programs[bits] = rounded(self._final, self._calibration, bits, seed=self._seed)
+                self._progress.finish()
+            inside = hidden(f"rounded-{bits}")
+            written, _ = export(
+                self._programs[bits],
+                [source.format],
+                self._folder / inside,
+                parent=source.parent,
+                name=f"export {source.format} with {bits} bits",
+                progress=self._progress,
+            )
+            self._made[key] = written[0].model_copy(update={"path": f"{inside}/{written[0].path}"})
+        return self._made[key]
 
 
 def _answers(program: Program, splits: Splits) -> NDArray[np.float32]:

@@ -25,11 +25,8 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.memory import images_per_batch
 from edgeprune.graph.reference import Layer
-from edgeprune.graph.walk import Walk, affected, layers_of
+from edgeprune.graph.walk import Walk, affected, affordable, layers_of
 from edgeprune.graph.weights import copied, write
-
-_MEMORY = 1.7e9
-"""Bytes that the values of both networks may take from one layer to the next."""
 
 
 def compensate(
@@ -92,7 +89,7 @@ def _ways(layers: Sequence[Layer]) -> list[list[Layer]]:
 
 def _refit(walk: Callable[[list[Tensor]], Walk], calibration: Split, batch: int, progress: Progress) -> int:
     """Refit layer after layer, with as many images as fit in memory; how many those were."""
-    images = calibration.take(_affordable(walk, calibration))
+    images = calibration.take(affordable(walk, calibration))
     both = walk([torch.from_numpy(inputs) for inputs, _ in images.batches(batch)])
     for number in range(len(both.layers)):
         both.fit(number)
@@ -108,17 +105,6 @@ def _require_images(calibration: Split, selection: Split) -> None:
                 f"{split.samples.name}: no {name} images are left to refit the network with",
                 hint="bring more images, or ask for fewer test images",
             )
-
-
-def _affordable(walk: Callable[[list[Tensor]], Walk], calibration: Split) -> int:
-    """As many images as fit in memory, by what one of them takes."""
-    trial = walk([torch.from_numpy(next(calibration.batches(1))[0])])
-    held = 1
-    for number in range(len(trial.layers)):
-        trial.samples(number)
-        held = max(held, trial.held_bytes())
-        trial.leave(number)
-    return int(np.clip(_MEMORY / held, 1, len(calibration)))
 
 
 def _divergence(original: Program, shrunk: Program, split: Split, batch: int) -> float:

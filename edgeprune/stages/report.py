@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
 
+from edgeprune.core.advice import Advice
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Plan
@@ -70,6 +71,7 @@ class Findings:
     size: SizeClaim | None = None
     thinned: Thinned | None = None
     quantized: Quantized = field(default_factory=lambda: Quantized(artifacts=()))
+    advice: Sequence[Advice] = ()
     deflated: Mapping[str, int] = field(default_factory=dict)
     """Bytes after packing by path, where connections went."""
 
@@ -115,6 +117,7 @@ def report(found: Findings) -> Report:
         size=found.size,
         artifacts=delivered,
         baseline=baselines,
+        advice=tuple(_weighed(one, delivered, at_hand) for one in found.advice),
         refused={path: how for path, how in found.quantized.made.items() if not how.holds},
         broken=found.quantized.unmet,
         warnings=tuple(_warnings(found, delivered, baselines)),
@@ -136,6 +139,15 @@ def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: boo
         quantization=found.quantized.made.get(artifact.path),
         deflated=found.deflated.get(artifact.path),
     )
+
+
+def _weighed(advice: Advice, delivered: Sequence[DeliveredArtifact], at_hand: bool) -> Advice:
+    """The advice beside what was measured; a figure of another machine says nothing about the target."""
+    p50 = {one.precision: _p50(one) for one in delivered if one.format == advice.format}
+    full, small = p50.get("fp32"), p50.get("int8-static")
+    if not at_hand or full is None or small is None:
+        return advice
+    return advice.model_copy(update={"measured": round(full / small, 4)})
 
 
 def _latencies(latency: Latency, target: Target, at_hand: bool) -> dict[str, Latency | None]:

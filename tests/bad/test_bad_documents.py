@@ -25,7 +25,8 @@ board.toml: 7 faults
   summary: missing
   host.machine: missing
   host.machin: unknown key (did you mean 'machine'?)
-  precisions.1: input should be 'fp32', 'fp16', 'int8-static', 'int8-dynamic', 'int8-weight-only', 'int8w-int16a' or 'int4-weight-only'
+  precisions.1: input should be 'fp32', 'fp16', 'int8-static', 'int8-dynamic', \
+'int8-weight-only', 'int8w-int16a' or 'int4-weight-only'
   threads: input should be greater than 0
   physics.clock.source: missing
   sumary: unknown key (did you mean 'summary'?)"""

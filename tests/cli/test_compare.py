@@ -87,7 +87,8 @@ def test_a_slowdown_beyond_the_limit_gives_exit_code_1(here: Here, folders: Path
     assert answer.code == 1
     assert answer.out == here("compare", "before", "after").out
     assert answer.err == (
-        "error: slower by more than 20 %: onnx int8-static\nhint: the intervals above exclude a smaller slowdown\n"
+        "error: slower by more than 20 %: onnx int8-static\n"
+        "hint: the intervals above exclude a smaller slowdown\n"
     )
 
 

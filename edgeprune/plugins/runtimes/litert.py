@@ -15,6 +15,7 @@ from pydantic import Field
 
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import DeviceError
+from edgeprune.core.operator import Operator, Step
 from edgeprune.core.protocols import Session
 from edgeprune.core.quiet import first_line, quiet
 
@@ -37,6 +38,33 @@ class LiteRt:
         except (ValueError, RuntimeError) as error:
             raise DeviceError(f"{path.name}: LiteRT refuses it: {first_line(error)}") from error
         return _Session(interpreter)
+
+    def steps(self, path: Path, inputs: NDArray[np.float32]) -> list[Step]:
+        """Every operator of a file with what it answered to one input, by the reference kernels."""
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+        from ai_edge_litert.tools import flatbuffer_utils
+
+        with quiet():
+            interpreter = Interpreter(
+                str(path),
+                experimental_preserve_all_tensors=True,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            )
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs)
+            interpreter.invoke()
+            model = flatbuffer_utils.read_model(str(path))
+        (graph,) = model.subgraphs
+        names = [one.name.decode() for one in graph.tensors]
+        return [
+            Step(
+                Operator(names[one.outputs[0]], flatbuffer_utils.opcode_to_name(model, one.opcodeIndex)),
+                tuple(names[place] for place in one.inputs if place >= 0),
+                names[one.outputs[0]],
+                np.array(interpreter.get_tensor(one.outputs[0])),
+            )
+            for one in graph.operators
+        ]
 
 
 class _Session:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import DeviceError
+from edgeprune.core.operator import Operator, Step
 from edgeprune.core.protocols import Session
 from edgeprune.core.quiet import first_line
 
@@ -40,6 +41,28 @@ class OnnxRuntime:
         except Exception as error:  # onnxruntime's errors share no base but Exception
             raise DeviceError(f"{path.name}: onnxruntime refuses it: {first_line(error)}") from error
         return _Session(session, onnxruntime.__version__)
+
+    def steps(self, path: Path, inputs: NDArray[np.float32]) -> list[Step]:
+        """Every operator of a file with what it answered to one input, nothing fused."""
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(path)
+        ends = {one.name for one in model.graph.output}
+        made = [(node, node.output[0]) for node in model.graph.node if node.output[0]]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for _, name in made if name not in ends)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        names = [name for _, name in made]
+        answers = session.run(names, {session.get_inputs()[0].name: inputs})
+        return [
+            Step(Operator(node.name, node.op_type), tuple(node.input), name, np.asarray(answer))
+            for (node, name), answer in zip(made, answers, strict=True)
+        ]
 
 
 class _Session:

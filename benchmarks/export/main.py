@@ -1,0 +1,234 @@
+"""Writes sections of docs/benchmarks.md: integer files beside those of stock tools, and whole zoos as files.
+
+`make bench-export`. Needs ../shared/data (or $EDGEPRUNE_DATA); the zoo takes hours and goes on where it was
+stopped (`--kept` writes what is there). Leave the machine alone meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.document import PAGE, header, order
+from benchmarks.export.stock import answers_of, medians_ms, stock_file
+from benchmarks.page import put_section, say, taken, versions
+from edgeprune.core.drop import Drop, drop_of
+from edgeprune.core.foreign import import_torchvision
+from edgeprune.core.operator import short_name
+from edgeprune.core.quantization import Guard, Quantization
+from edgeprune.core.recipe import Preprocess
+from edgeprune.core.report import DeliveredArtifact, Report
+from edgeprune.core.samples import Samples, Split, Splits
+from edgeprune.core.target import find_target
+from edgeprune.graph.capture import capture
+from edgeprune.stages.ask import ask
+from edgeprune.stages.draw import draw
+from edgeprune.stages.export import export
+from edgeprune.stages.guard import Bench, guarded
+from edgeprune.stages.load import load
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
+WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
+TARGET = "x86-64"
+FORMATS = ("onnx", "tflite")
+PACKAGES = "torch onnx onnxruntime litert-torch ai-edge-quantizer ai-edge-litert".split()
+
+
+def main() -> None:
+    """Measure the sections named on the command line (all without) and put them into the page."""
+    parser = argparse.ArgumentParser(description="measure exported files and write docs/benchmarks.md")
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    options = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"error: {DATA} is absent\nhint: set EDGEPRUNE_DATA to the folder with cifar10.npz")
+    unknown = set(options.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    for name in options.sections or SECTIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            lines = SECTIONS[name](Path(folder))
+        put_section(
+            PAGE, header(), order(SECTIONS), name, [*lines, "", f"{versions(PACKAGES)}.", "", taken()]
+        )
+        say(f"{name}: done")
+
+
+STOCK_TEXT = (
+    "Stock: `onnxruntime.quantization.quantize_static` and ai-edge-quantizer's `static_wi8_ai8`, both with\n"
+    "their defaults, from the same float32 file and the same 200 calibration images. Drops are counted\n"
+    "image by image on all test images against that float32 file, with 95 % intervals (Tango).\n"
+    "Milliseconds are medians on one thread, the three files of a row taking turns."
+)
+
+
+def trained_section(name: str, folder: Path) -> list[str]:
+    """A trained network cut by the command line, its integer files beside stock ones."""
+    model, options, title = _TRAINED[name]()
+    out = folder / name
+    report = compressed(model, *options, "--precision", "int8-static", out=out)
+    lines = [
+        f"## {title}",
+        "",
+        STOCK_TEXT,
+        "",
+        "| format | float32 top-1 | ours: drop | operators in float32 | stock: drop | float32 ms | ours ms | "
+        "stock ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    splits = _splits(model, options)
+    inputs, labels = _all(splits.test)
+    ledger = []
+    for format in FORMATS:
+        whole, ours = (_of(report, format, precision) for precision in ("fp32", "int8-static"))
+        stock = stock_file(out / whole.path, splits.calibration, out / f"stock.{format}")
+        expected = answers_of(out / whole.path, inputs)
+        drops = [drop_of(expected, answers_of(path, inputs), labels) for path in (out / ours.path, stock)]
+        times = medians_ms([out / whole.path, out / ours.path, stock], inputs[:1])
+        how = ours.quantization
+        assert how is not None
+        lines.append(
+            f"| {format} | {100 * float((expected.argmax(1) == labels).mean()):.2f} | {_drop(drops[0])} | "
+            f"{how.floats} of {how.operators} | {_drop(drops[1])} | "
+            f"{' | '.join(f'{one:.3f}' for one in times)} |"
+        )
+        ledger += _ledger(format, how)
+    return [*lines, *(["", *ledger] if ledger else [])]
+
+
+def _ledger(format: str, how: Quantization) -> list[str]:
+    """What each operator in float32 bought, and what it cost."""
+    lines, before = [], how.before
+    for one in how.fallbacks:
+        lines.append(
+            f"- {format}, {one.kind} {', '.join(map(short_name, one.operators))}: "
+            f"{before.drop.points:.2f} -> {one.drop.points:.2f} points on {how.images} selection images, "
+            f"{before.bytes:,} -> {one.bytes:,} bytes, {before.p50_ms} -> {one.p50_ms} ms"
+        )
+        before = one
+    return lines
+
+
+def _resnet(name: str) -> tuple[Path, list[str], str]:
+    options = ["--arch", f"{ROOT}/models/resnet_cifar/model.py:{name}", "--data", f"npz:{DATA}/cifar10.npz"]
+    model = DATA / "resnet_cifar10" / WEIGHTS[name]
+    return model, [*options, "--speedup", "2"], f"Static int8 of {name} on CIFAR-10, half the MACs"
+
+
+def _fashion() -> tuple[Path, list[str], str]:
+    model = ROOT / "models" / "fashion_mobile" / "fashion_mobile.pt"
+    return model, ["--speedup", "1.2"], "Static int8 of a MobileNetV3-style network on Fashion-MNIST"
+
+
+_TRAINED: dict[str, Callable[[], tuple[Path, list[str], str]]] = {
+    "int8-resnet20": partial(_resnet, "resnet20"),
+    "int8-resnet56": partial(_resnet, "resnet56"),
+    "int8-fashion": _fashion,
+}
+
+
+def compressed(model: Path, *options: str, out: Path) -> Report:
+    """The report of one run of the command line; a broken promise is part of it."""
+    command = [sys.executable, "-m", "edgeprune", "compress", str(model), "--target", TARGET]
+    say(f"edgeprune compress {model.stem}")
+    done = subprocess.run(
+        [*command, *options, "--out", str(out), "--json", "--quiet"], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    return Report.parse(json.loads(done.stdout), source="--json")
+
+
+def _splits(model: Path, options: Sequence[str]) -> Splits:
+    """The images that run drew."""
+    given = dict(zip(options[::2], options[1::2], strict=True))
+    request = ask(model, find_target(TARGET), arch=given.get("--arch"), data=given.get("--data"))
+    program = load(model, arch=request.arch, input_size=request.input, base=Path(request.arch_base))
+    splits = draw(request, program)
+    assert splits is not None
+    return splits
+
+
+def _all(split: Split) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    assert split.labels is not None
+    return np.concatenate([inputs for inputs, _ in split.batches(500)]), split.labels
+
+
+def _of(report: Report, format: str, precision: str) -> DeliveredArtifact:
+    return next(one for one in report.artifacts if (one.format, one.precision) == (format, precision))
+
+
+def _drop(drop: Drop) -> str:
+    return f"{drop.points:.2f} [{drop.interval[0]:.2f}, {drop.interval[1]:.2f}]"
+
+
+SPEED_TEXT = (
+    "Random weights, noise as calibration: for speed only. Stock tools as above. Milliseconds are medians\n"
+    "on one thread, files taking turns; agreement and signal against float32 on 64 inputs."
+)
+
+
+def speed_section(folder: Path) -> list[str]:
+    lines = [
+        "## Static int8 speed, untrained networks",
+        "",
+        SPEED_TEXT,
+        "",
+        "| network | format | float32 ms | ours ms | stock ms | ours | stock | signal, ours | agrees, ours |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in ("resnet18", "mobilenet_v2"):
+        torch.manual_seed(0)
+        program = capture(import_torchvision().models.get_model(name).eval(), (3, 224, 224))
+        calibration, selection = noise(32, 224, 0), noise(64, 224, 1)
+        expected = program.run(torch.from_numpy(_inputs(selection))).numpy()
+        bench = Bench(
+            calibration, selection, expected.argmax(1), expected, expected, Guard(at_most=99, answers="same")
+        )
+        files, failed = export(program, FORMATS, folder, parent="", name=name)
+        assert not failed, failed
+        for one in files:
+            say(f"{name}, {one.format}")
+            ours, how = guarded(one, "int8-static", bench, folder, find_target(TARGET))
+            assert ours is not None
+            stock = stock_file(folder / one.path, calibration, folder / f"stock.{one.format}")
+            full, small, other = medians_ms(
+                [folder / one.path, folder / ours.path, stock], _inputs(selection.take(1))
+            )
+            signal = max(trial.snr_db or 0 for trial in how.trials)
+            lines.append(
+                f"| {name} | {one.format} | {full:.1f} | {small:.1f} | {other:.1f} | "
+                f"{full / small:.2f}x | {full / other:.2f}x | {signal:.1f} dB | "
+                f"{how.after.drop.after:.1f} % |"
+            )
+    return lines
+
+
+def noise(images: int, size: int, seed: int) -> Split:
+    """Normally distributed images: they set ranges, and say nothing about accuracy."""
+    pool = np.random.default_rng(seed).standard_normal((images, 3, size, size), dtype=np.float32)
+    samples = Samples(images, lambda indices: pool[indices], None, "noise")
+    return Split(samples, np.arange(images), Preprocess())
+
+
+def _inputs(split: Split) -> NDArray[np.float32]:
+    return np.concatenate([inputs for inputs, _ in split.batches(16)])
+
+
+SECTIONS: dict[str, Callable[[Path], list[str]]] = {
+    **{name: partial(trained_section, name) for name in _TRAINED},
+    "int8-speed": speed_section,
+}
+
+
+if __name__ == "__main__":
+    main()
