@@ -12,6 +12,7 @@ from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.emulation import EmulatedFile, Emulation, Instructions, Likeness
 from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
+from edgeprune.core.glibc import GlibcNeeds
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
 from edgeprune.core.journal import Entry, Journal
@@ -319,7 +320,10 @@ EXAMPLES: tuple[Document, ...] = (
     CAPSULE,
     EMULATION,
     PackageLock(
-        python="3.11", debian={"aarch64": {"capsule": (PIN,)}}, wheels={"armhf": {"tflite-runtime": (PIN,)}}
+        python="3.11",
+        debian={"aarch64": {"capsule": (PIN,)}},
+        wheels={"armhf": {"tflite-runtime": (PIN,)}},
+        needs={"armhf": {"tflite-runtime": GlibcNeeds((2, 34), "a.so", (3, 4, 30), "b.so")}},
     ),
     TARGET,
     REQUEST,

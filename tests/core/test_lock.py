@@ -10,6 +10,7 @@ from command import ROOT
 
 from edgeprune.core.capsule import check_pair
 from edgeprune.core.errors import RequestError
+from edgeprune.core.glibc import choose_python
 from edgeprune.core.packages.lock import PackageLock, Pin, find_lock, own_lock
 from edgeprune.core.packages.store import keep, kept, missing
 
@@ -33,7 +34,7 @@ def test_every_architecture_has_a_system_and_a_runtime() -> None:
 
 def test_a_lock_of_ones_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    PackageLock(python="3.11", debian={}, wheels={}).save(own_lock())
+    PackageLock(python="3.11", debian={}, wheels={}, needs={}).save(own_lock())
     assert find_lock().wheels == {}
     assert own_lock() == tmp_path / "edgeprune/capsule.lock.json"
 
@@ -55,3 +56,11 @@ def test_a_package_with_other_bytes_is_not_kept(tmp_path: Path, monkeypatch: pyt
     assert caught.value.message.startswith("a.whl: its SHA-256 is d9298a10")
     assert missing([PIN]) == [PIN]
     assert not kept(PIN).exists()
+
+
+def test_the_lock_says_what_a_devices_own_python_would_need() -> None:
+    needs = find_lock().needs["aarch64"]["litert"]
+    assert choose_python(needs, glibc=(2, 31), python=(3, 11)).why == (
+        f"{needs.glibc_file} needs glibc 2.34, the device has 2.31"
+    )
+    assert choose_python(needs, glibc=(2, 36), glibcxx=(3, 4, 30), python=(3, 11)).python == "own"

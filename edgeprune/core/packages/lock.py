@@ -10,6 +10,7 @@ from pydantic import Field
 
 from edgeprune.core.capsule import Arch, CapsuleRuntime
 from edgeprune.core.document import Document
+from edgeprune.core.glibc import GlibcNeeds
 
 Collection = Literal["capsule", "board"]
 """What Debian packages are for: Python and its libraries, or a whole board with shell and tools."""
@@ -32,6 +33,9 @@ class PackageLock(Document):
     python: str = Field(description="the interpreter that capsules carry")
     debian: dict[Arch, dict[Collection, tuple[Pin, ...]]]
     wheels: dict[Arch, dict[CapsuleRuntime, tuple[Pin, ...]]]
+    needs: dict[Arch, dict[CapsuleRuntime, GlibcNeeds]] = Field(
+        description="what the wheels' shared objects ask of a device whose own Python would load them"
+    )
 
 
 def find_lock(path: Path | None = None) -> PackageLock:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 from edgeprune.core.capsule import Arch, CapsuleRuntime
 from edgeprune.core.errors import RequestError
+from edgeprune.core.glibc import GlibcNeeds, glibc_needs
 from edgeprune.core.packages.debian import pin_debian
 from edgeprune.core.packages.lock import Collection, PackageLock, Pin
-from edgeprune.core.packages.wheels import pin_wheels
+from edgeprune.core.packages.wheels import pin_wheels, unpack_wheels
 from edgeprune.core.progress import Progress, Silent
 
 PYTHON = "3.11"
@@ -49,7 +53,23 @@ def pin(progress: Progress | None = None) -> PackageLock:
         }
         progress.advance()
     progress.finish()
-    return PackageLock(python=PYTHON, debian=debian, wheels=wheels)
+    return PackageLock(python=PYTHON, debian=debian, wheels=wheels, needs=needs(wheels))
+
+
+def needs(
+    wheels: Mapping[Arch, Mapping[CapsuleRuntime, Sequence[Pin]]],
+) -> dict[Arch, dict[CapsuleRuntime, GlibcNeeds]]:
+    """What the shared objects of wheels in the cache ask for."""
+    return {
+        arch: {runtime: _needed(pins) for runtime, pins in runtimes.items()}
+        for arch, runtimes in wheels.items()
+    }
+
+
+def _needed(pins: Sequence[Pin]) -> GlibcNeeds:
+    with TemporaryDirectory(prefix="edgeprune-wheels-") as folder:
+        unpack_wheels(pins, Path(folder))
+        return glibc_needs(Path(folder))
 
 
 def _debian(arch: Arch) -> dict[Collection, tuple[Pin, ...]]:
