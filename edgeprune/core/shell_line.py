@@ -31,9 +31,9 @@ def told(stdout: bytes) -> tuple[int | None, bytes]:
 
 def ending(process: int) -> list[str]:
     """The command that ends a program and all that it started: politely, and two seconds later at once."""
-    # Written `-s TERM`: dash's own kill takes no `--` after `-TERM`, and then only the first process ended.
+    # Only this spelling of a process group is understood by dash, too.
     script = (
-        'kill -s TERM -- "-$1" 2>/dev/null || kill -TERM "$1" 2>/dev/null || exit 0; sleep 2; '
-        'kill -s KILL -- "-$1" 2>/dev/null || kill -KILL "$1" 2>/dev/null; exit 0'
+        'kill -s TERM -- "-$1" 2>/dev/null || kill -s TERM "$1" 2>/dev/null || exit 0; sleep 2; '
+        'kill -s KILL -- "-$1" 2>/dev/null || kill -s KILL "$1" 2>/dev/null; exit 0'
     )
     return ["sh", "-c", script, "sh", str(process)]
