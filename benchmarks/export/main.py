@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.document import PAGE, header, order
 from benchmarks.export.stock import answers_of, medians_ms, stock_file
 from benchmarks.page import put_section, say, taken, versions
+from benchmarks.zoo.jobs import NOT_MEASURED, Job, Result, kept_results, run_jobs
+from benchmarks.zoo.networks import timm_networks, torchvision_networks, torchvision_parameters
 from edgeprune.core.drop import Drop, drop_of
 from edgeprune.core.foreign import import_torchvision
 from edgeprune.core.operator import short_name
@@ -49,6 +51,7 @@ PACKAGES = "torch onnx onnxruntime litert-torch ai-edge-quantizer ai-edge-litert
 def main() -> None:
     """Measure the sections named on the command line (all without) and put them into the page."""
     parser = argparse.ArgumentParser(description="measure exported files and write docs/benchmarks.md")
+    parser.add_argument("--kept", action="store_true", help="write `files` from what is kept in build/zoo")
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     options = parser.parse_args()
     if not DATA.is_dir():
@@ -58,7 +61,8 @@ def main() -> None:
         parser.error(f"no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     for name in options.sections or SECTIONS:
         with tempfile.TemporaryDirectory() as folder:
-            lines = SECTIONS[name](Path(folder))
+            kept = {"kept": options.kept} if name == "files" else {}
+            lines = SECTIONS[name](Path(folder), **kept)
         put_section(
             PAGE, header(), order(SECTIONS), name, [*lines, "", f"{versions(PACKAGES)}.", "", taken()]
         )
@@ -224,9 +228,82 @@ def _inputs(split: Split) -> NDArray[np.float32]:
     return np.concatenate([inputs for inputs, _ in split.batches(16)])
 
 
-SECTIONS: dict[str, Callable[[Path], list[str]]] = {
+FILES_TEXT = (
+    "Random weights (seed 0), half of the units of every free group cut at once, then ONNX and TFLite files\n"
+    "in float32 and static int8 (min-max ranges over 8 noise inputs, no guard), each run by its runtime on\n"
+    "16 inputs. Float32: largest difference to the captured network, relative to its largest output. Int8:\n"
+    "signal over noise at the outputs, and how often the largest output is the same one; untrained outputs\n"
+    "lie close together, so the signal says more. Seconds are export + int8, beside other work."
+)
+_LARGEST = 150_000_000
+_TIMM = 40
+_EXACT = 1e-3
+"""Of untrained networks: hundreds of layers add up rounding."""
+
+
+def files_section(folder: Path, *, kept: bool = False) -> list[str]:
+    """Whole zoos as files, smallest networks first."""
+    del folder
+    networks = [one for one in torchvision_networks() if one.family == "classification"]
+    large = [one.name for one in networks if torchvision_parameters(one.name) > _LARGEST]
+    networks = [one for one in networks if one.name not in large] + timm_networks()[:_TIMM]
+    jobs = [Job("files", (one.source, one.name, one.family), 900) for one in networks]
+    rows = kept_results(jobs) if kept else run_jobs(jobs)
+    named = [(one.name, row) for one, row in zip(networks, rows, strict=True)]
+    missing = [name for name, row in named if row.get("refused") == NOT_MEASURED]
+    named = [(name, row) for name, row in named if name not in missing]
+    lines = ["## Zoos as files", "", FILES_TEXT, "", *_totals(named), ""]
+    lines += [
+        "| network | ONNX float32 | int8 | kB | s | TFLite float32 | int8 | kB | s |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {' | '.join(cell for format in FORMATS for cell in _cells(row, format))} |"
+        for name, row in named
+    ]
+    if missing:
+        lines += ["", f"Not measured, for lack of time: {', '.join(missing)}."]
+    return [*lines, "", f"Left out, more than {_LARGEST:,} parameters: {', '.join(large)}."]
+
+
+def _totals(named: Sequence[tuple[str, Result]]) -> list[str]:
+    """How many files each format gave, and every one that it did not."""
+    lines = []
+    for format in FORMATS:
+        found = {name: row.get("files", {}).get(format, {}) for name, row in named}
+        good = [name for name, one in found.items() if one.get("fp32", {}).get("relative", 1) <= _EXACT]
+        whole = [name for name, one in found.items() if "int8-static" in one]
+        lines.append(
+            f"{format}: {len(good)} of {len(named)} float32 files answer like the network, "
+            f"{len(whole)} int8 files were written and run."
+        )
+    for name, row in named:
+        if "crash" in row or "refused" in row:
+            lines.append(f"- {name}: {row.get('crash') or row.get('refused')}")
+        for format, one in row.get("files", {}).items():
+            if "refused" in one:
+                lines.append(f"- {name}, {format}: {one['refused']}")
+    return lines
+
+
+def _cells(row: Result, format: str) -> list[str]:
+    found = row.get("files", {}).get(format, {})
+    full, small = found.get("fp32"), found.get("int8-static")
+    seconds = sum(found.get("seconds", {}).values())
+    return [
+        "-" if full is None else f"{full['relative']:.0e}",
+        "-" if small is None else f"{small['snr_db']} dB, {small['agrees']:.0f} %",
+        "-"
+        if full is None
+        else f"{full['bytes'] / 1e3:,.0f}" + ("" if small is None else f" -> {small['bytes'] / 1e3:,.0f}"),
+        f"{seconds:.0f}",
+    ]
+
+
+SECTIONS: dict[str, Callable[..., list[str]]] = {
     **{name: partial(trained_section, name) for name in _TRAINED},
     "int8-speed": speed_section,
+    "files": files_section,
 }
 
 

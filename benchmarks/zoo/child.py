@@ -15,6 +15,7 @@ KINDS = {
     "reduction": "reductions:reduce",
     "scale": "scales:scale",
     "pattern": "patterns:probe",
+    "files": "files:write_files",
     "random": "random_networks:try_networks",
 }
 """Where the function of each kind lives; it is given `Notes` and the words of its job."""

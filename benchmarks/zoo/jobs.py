@@ -42,6 +42,13 @@ _SOURCES = {
         "benchmarks/zoo/peer.py",
     ),
     "pattern": ("tests/zoo.py", "benchmarks/zoo/patterns.py", "benchmarks/zoo/peer.py"),
+    "files": (
+        "edgeprune/plugins/exporters",
+        "edgeprune/plugins/quantizers",
+        "edgeprune/stages/export.py",
+        "benchmarks/zoo/files.py",
+        "benchmarks/zoo/networks.py",
+    ),
     "random": ("tests/zoo.py", "tests/graph/test_properties.py", "benchmarks/zoo/random_networks.py"),
 }
 """What decides a result of each kind, beside the package: its networks and the code that measures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from pydantic import Field
@@ -9,13 +10,17 @@ from pydantic import Field
 from edgeprune.core.artifact import Format
 from edgeprune.core.document import Document
 
+_PER_DECADE = 0.05
 _ALIKE = 0.03
 """Precedents whose likeness differs by less count alike."""
+_UNLIKE = 0.5
+"""What differs by more is no precedent: a gate, say."""
 
 
 class Likeness(Document):
-    """What decides how much integers help: how much is depthwise, and whether there are gates."""
+    """What decides how much integers help: size, how much is depthwise, and whether there are gates."""
 
+    macs: int = Field(ge=0, description="multiply-accumulates; on little work conversions weigh more")
     depthwise: float = Field(ge=0, le=1, description="share of the multiply-accumulates in depthwise layers")
     gated: bool = Field(
         description="whether swishes, sigmoids or GELUs stand between layers: few runtimes have integer "
@@ -23,8 +28,9 @@ class Likeness(Document):
     )
 
     def distance(self, other: Likeness) -> float:
-        """How unlike another network is; a gate counts more than any share."""
-        return abs(self.depthwise - other.depthwise) + (self.gated != other.gated)
+        """How unlike another network is; a gate counts more than any share, ten times the size a little."""
+        sizes = abs(math.log10(max(self.macs, 1) / max(other.macs, 1)))
+        return abs(self.depthwise - other.depthwise) + (self.gated != other.gated) + _PER_DECADE * sizes
 
 
 class Precedent(Document):
@@ -68,7 +74,7 @@ def advised(
     format: Format, likeness: Likeness, precedents: Sequence[Precedent], reasons: Sequence[str]
 ) -> Advice:
     """The precedents that are most like the network, and what they span."""
-    known = [one for one in precedents if one.format == format]
+    known = [one for one in precedents if one.format == format and likeness.distance(one.likeness) <= _UNLIKE]
     nearest = min((likeness.distance(one.likeness) for one in known), default=0.0)
     alike = [one for one in known if likeness.distance(one.likeness) <= nearest + _ALIKE]
     found = [one.speedup for one in alike]

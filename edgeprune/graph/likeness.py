@@ -34,4 +34,4 @@ def likeness(program: Program) -> Likeness:
         groups = argument(node, 6, 1, "groups")
         if shape[1] == 1 and groups == shape[0] and shape[0] > 1:
             depthwise += macs
-    return Likeness(depthwise=round(depthwise / (total or 1), 4), gated=gated)
+    return Likeness(macs=total, depthwise=round(depthwise / (total or 1), 4), gated=gated)

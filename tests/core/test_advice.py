@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from edgeprune.core.advice import Likeness, Precedent, advised
 
-PLAIN, SEPARABLE = Likeness(depthwise=0, gated=False), Likeness(depthwise=0.07, gated=False)
-GATED = Likeness(depthwise=0.08, gated=True)
+PLAIN, SEPARABLE = (
+    Likeness(macs=10**8, depthwise=0, gated=False),
+    Likeness(macs=10**8, depthwise=0.07, gated=False),
+)
+GATED = Likeness(macs=10**8, depthwise=0.08, gated=True)
 
 
 def precedent(network: str, likeness: Likeness, speedup: float, format: str = "onnx") -> Precedent:
@@ -14,7 +17,7 @@ KNOWN = (
     precedent("ResNet", PLAIN, 3.0),
     precedent("ResNet", PLAIN, 3.02, "tflite"),
     precedent("MobileNetV2", SEPARABLE, 1.7),
-    precedent("MobileNetV1", Likeness(depthwise=0.06, gated=False), 2.1),
+    precedent("MobileNetV1", Likeness(macs=10**8, depthwise=0.06, gated=False), 2.1),
     precedent("MobileNetV3", GATED, 0.6),
 )
 
@@ -29,8 +32,18 @@ def test_advice_spans_the_precedents_most_like_the_network() -> None:
 
 
 def test_gates_count_more_than_any_share_and_a_slowdown_is_said() -> None:
-    found = advised("onnx", Likeness(depthwise=0, gated=True), KNOWN, [])
+    found = advised("onnx", Likeness(macs=10**8, depthwise=0, gated=True), KNOWN, [])
     assert found.words("pi") == "int8 on pi, onnx: may not help (0.6x) against float32 (MobileNetV3 0.60x)"
+
+
+def test_a_network_of_another_size_is_less_alike() -> None:
+    small = precedent("digits", Likeness(macs=10**6, depthwise=0, gated=False), 1.3)
+    found = advised("onnx", Likeness(macs=10**5, depthwise=0, gated=False), [*KNOWN, small], [])
+    assert found.precedents == (small,)
+
+
+def test_a_network_with_gates_is_no_precedent_for_one_without() -> None:
+    assert advised("onnx", PLAIN, KNOWN[-1:], []).lowest is None
 
 
 def test_without_a_precedent_nothing_is_foretold() -> None:

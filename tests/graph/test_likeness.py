@@ -10,13 +10,17 @@ from edgeprune.graph.likeness import likeness
 
 def test_a_plain_convolution_has_no_depthwise_share_and_no_gate() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 36, 4))
-    assert likeness(capture(network, (3, 8, 8))) == Likeness(depthwise=0, gated=False)
+    assert likeness(capture(network, (3, 8, 8))) == Likeness(
+        macs=8 * 27 * 36 + 8 * 36 * 4, depthwise=0, gated=False
+    )
 
 
 def test_multiply_accumulates_of_depthwise_layers_are_counted_at_every_place_of_their_output() -> None:
     network = nn.Sequential(nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Hardswish())
     # 16 weights of the first and 36 of the second, at 64 places each.
-    assert likeness(capture(network, (4, 8, 8))) == Likeness(depthwise=round(36 / 52, 4), gated=True)
+    assert likeness(capture(network, (4, 8, 8))) == Likeness(
+        macs=52 * 64, depthwise=round(36 / 52, 4), gated=True
+    )
 
 
 def test_a_gate_anywhere_counts() -> None:
@@ -24,4 +28,4 @@ def test_a_gate_anywhere_counts() -> None:
         def forward(self, values: torch.Tensor) -> torch.Tensor:
             return values * torch.sigmoid(values.mean(1, keepdim=True))
 
-    assert likeness(capture(Gated(), (4, 8, 8))) == Likeness(depthwise=0, gated=True)
+    assert likeness(capture(Gated(), (4, 8, 8))) == Likeness(macs=0, depthwise=0, gated=True)
