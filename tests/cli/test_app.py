@@ -10,7 +10,8 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = "compress inspect explain screen profile compare apply diff init schema targets".split()
+COMMANDS = """compress inspect explain screen profile verify compare apply diff init schema targets
+capsule""".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -94,8 +95,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, compare, compress, diff, explain, init, inspect, profile, "
-        "schema, screen, targets",
+        "did you mean 'compress'? known: apply, capsule, compare, compress, diff, explain, init, inspect, "
+        "profile, schema, screen, targets, verify",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -119,7 +120,8 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, comparison, explanation, inspection, plan, "
+        "did you mean 'report'? known: application, capsule, capsule-lock, comparison, emulation, "
+        "explanation, inspection, plan, "
         "plan-difference, profile, recipe, report, screening, target",
     ),
 }
