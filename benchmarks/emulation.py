@@ -94,7 +94,7 @@ def both(program: Program, folder: Path) -> tuple[tuple[Emulation, Emulation], t
         files(one, folder / name)
         say(f"{name}: on boards")
         found.append(emulate([folder / name], BOARDS, images=2))
-    return (found[0], found[1]), (count(program).macs, count(cut).macs)
+    return (found[0], found[1]), (count(coupling).macs, count(couple(cut)).macs)
 
 
 def files(program: Program, folder: Path) -> None:

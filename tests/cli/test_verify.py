@@ -12,8 +12,8 @@ import pytest
 from command import Here
 from core.documents import EMULATION
 from packages import capsule
+from tiny import tiny_floats, tiny_folder, tiny_quantized
 
-from cli.conftest import Finished
 from edgeprune.cli import boards
 from edgeprune.core.emulation import Emulation, Growth
 from edgeprune.core.errors import DeviceError
@@ -29,6 +29,10 @@ instructions were not counted: no compiler
 """
 
 
+def float32() -> Path:
+    return tiny_folder() / tiny_floats()[0].path
+
+
 # What needs no emulator
 
 
@@ -38,17 +42,17 @@ def test_a_result_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert shown == SHOWN
 
 
-def test_a_bound_needs_something_to_be_compared_with(here: Here, finished: Finished) -> None:
-    answer = here("verify", finished.folder, "--on", "rpi4", "--max-instructions", "+0%")
+def test_a_bound_needs_something_to_be_compared_with(here: Here) -> None:
+    answer = here("verify", float32(), "--on", "rpi4", "--max-instructions", "+0%")
     assert (answer.code, answer.refusal) == (
         2,
         ("--max-instructions needs --baseline", "name the file of an earlier --save"),
     )
 
 
-def test_a_bound_is_a_percentage(here: Here, finished: Finished) -> None:
+def test_a_bound_is_a_percentage(here: Here) -> None:
     options = ("--baseline", "b.json", "--max-instructions", "few")
-    answer = here("verify", finished.folder, "--on", "rpi4", *options)
+    answer = here("verify", float32(), "--on", "rpi4", *options)
     assert answer.refusal == ("--max-instructions 'few' is no percentage", "write +0% or +5%")
 
 
@@ -61,11 +65,11 @@ def test_a_folder_without_files_is_refused(here: Here, tmp_path: Path) -> None:
 
 
 def test_without_an_emulator_the_way_to_get_one_is_said(
-    here: Here, finished: Finished, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    here: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     _look.cache_clear()
-    answer = here("verify", finished.folder / "model.onnx", "--on", "rpi4")
+    answer = here("verify", float32(), "--on", "rpi4")
     _look.cache_clear()
     assert (answer.code, answer.refusal) == (
         3,
@@ -80,7 +84,7 @@ def test_without_an_emulator_the_way_to_get_one_is_said(
 
 
 @pytest.fixture
-def run(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with a run of int8 files, on a machine that can emulate."""
     try:
         find_qemu()
@@ -90,7 +94,8 @@ def run(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         capsule(runtime, "aarch64")
     (tmp_path / "run").mkdir()
     for name in INT8:
-        shutil.copy(finished.folder / name, tmp_path / "run")
+        assert name in {one.path for one in tiny_quantized()}
+        shutil.copy(tiny_folder() / name, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -175,7 +175,7 @@ def test_a_board_answers_like_this_machine_in_counted_instructions(index: int) -
         pytest.skip(f"instructions were not counted: {found.uncounted}")
     assert file.instructions is not None
     # Four to an instruction at best; narrow layers leave lanes of the kernels' tiles empty.
-    fewest = count(tiny_coupling().program).macs // 4
+    fewest = count(tiny_coupling()).macs // 4
     assert fewest <= file.instructions.float_multiply_add < 3 * fewest < file.instructions.total
     assert file.instructions.total < 1.02 * min(file.instructions.totals)
 
