@@ -12,6 +12,7 @@ from edgeprune.cli import (
     capsule,
     compare,
     compress,
+    device,
     explain,
     inspect,
     plans,
@@ -50,6 +51,7 @@ app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
 app.add_typer(capsule.app, name="capsule")
+app.add_typer(device.app, name="device")
 
 
 def _version(asked: bool) -> None:
@@ -71,6 +73,8 @@ def main() -> NoReturn:
     """Run the command line; a failure is an `error:` line, a `hint:` line and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer's own answer to Ctrl-C, which says nothing
+            raise KeyboardInterrupt
     except EdgepruneError as error:
         code = _fail(error)
     except _UsageError as error:

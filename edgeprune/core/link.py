@@ -15,6 +15,8 @@ from edgeprune.core.shell_files import ShellFiles
 _MAKE = """for folder in /data/local/tmp /var/tmp "${TMPDIR:-/tmp}"; do
   if [ -d "$folder" ] && [ -w "$folder" ]; then umask 077; exec mktemp -d "$folder/edgeprune-XXXXXXXX"; fi
 done; echo "no folder for temporary files can be written" >&2; exit 1"""
+MAKE_SCRATCH = ("sh", "-c", _MAKE)
+"""The first command of every link; its answer is the scratch folder."""
 _SECONDS = 30.0
 
 
@@ -36,7 +38,7 @@ def linked(shell: Shell) -> Iterator[Link]:
     DeviceError
         There is no place for a scratch folder, or it could not be removed.
     """
-    made = shell.run(["sh", "-c", _MAKE], timeout=_SECONDS).require("no scratch folder")
+    made = shell.run(MAKE_SCRATCH, timeout=_SECONDS).require("no scratch folder")
     scratch = PurePosixPath(made.text().strip() or "/scratch")
     remove = ["rm", "-rf", "--", str(scratch)]
     try:

@@ -21,10 +21,14 @@ from edgeprune.core.protocols import Shell
 _PIECE = 4 << 20
 _SECONDS = 120.0  # for one piece, which allows 35 kB a second
 _PAUSES_S = (0.5, 2.0, 5.0)
-_SIZE = 'if [ -f "$1" ]; then wc -c < "$1"; else echo 0; fi'
+# What is there of a file so far. A rehearsed command says nothing: then nothing is there.
+_BEGIN = 'mkdir -p -- "$2" || exit 1; if [ -f "$1" ]; then wc -c < "$1"; else echo 0; fi'
 _APPEND = 'cat >> "$1"'
-_CHECK = 'sum=$(sha256sum < "$1") || exit 3; [ "${sum%% *}" = "$2" ] || exit 4'
-_RENAME = 'if [ -d "$2" ]; then echo "it is a folder" >&2; exit 1; fi; mv -f -- "$1" "$2"'
+_NO_SHA256SUM, _DAMAGED = 3, 4
+_FINISH = (
+    'sum=$(sha256sum < "$1") || exit 3; [ "${sum%% *}" = "$3" ] || exit 4; '
+    'if [ -d "$2" ]; then echo "it is a folder" >&2; exit 1; fi; mv -f -- "$1" "$2"'
+)
 _UNPACK = (
     'rm -rf -- "$2.new" && mkdir -p -- "$2.new" && tar -xf "$1" -C "$2.new" && rm -rf -- "$2" '
     '&& mv -f -- "$2.new" "$2"; code=$?; rm -f -- "$1"; [ $code = 0 ] || rm -rf -- "$2.new"; exit $code'
@@ -69,38 +73,34 @@ class ShellFiles:
         _accepted(self._script(_UNPACK, archive, to), to)
 
     def _push_file(self, source: Path, to: PurePosixPath) -> None:
-        digest, size = sha256(source), source.stat().st_size
+        digest = sha256(source)
         part = to.with_name(f".{to.name}.{digest[:16]}.part")
-        _accepted(self._run("mkdir", "-p", "--", to.parent), to)
-        for last in (False, True):
-            self._append(source, size, part, to)
-            checked = self._script(_CHECK, part, digest)
-            if checked.exit_code == 0:
-                break
+        for _ in range(2):
+            self._append(source, part, to)
+            done = self._script(_FINISH, part, to, digest)
+            if done.exit_code == 0:
+                return
             self._run("rm", "-f", "--", part)
-            if checked.exit_code != 4:
-                checked.require(f"{to}: cannot be checked", hint="the device needs the program sha256sum")
-            if last:
-                raise DeviceError(
-                    f"{to}: arrived damaged twice (its SHA-256 is not that of {source})",
-                    hint="check the cable and the device's disk",
-                )
-        moved = self._script(_RENAME, part, to)
-        if moved.exit_code:
-            self._run("rm", "-f", "--", part)
-        _accepted(moved, to)
+            if done.exit_code == _NO_SHA256SUM:
+                done.require(f"{to}: cannot be checked", hint="the device needs the program sha256sum")
+            if done.exit_code != _DAMAGED:
+                _accepted(done, to)
+        raise DeviceError(
+            f"{to}: arrived damaged twice (its SHA-256 is not that of {source})",
+            hint="check the cable and the device's disk",
+        )
 
-    def _append(self, source: Path, size: int, part: PurePosixPath, to: PurePosixPath) -> None:
+    def _append(self, source: Path, part: PurePosixPath, to: PurePosixPath) -> None:
         """Send what the device has not got yet."""
-        # A rehearsed command says nothing: then nothing is there.
-        there = int(self._script(_SIZE, part).require(f"{part}: its size is not told").text().strip() or 0)
+        begun = self._script(_BEGIN, part, to.parent)
+        _accepted(begun, to)
+        there, size = int(begun.text().strip() or 0), source.stat().st_size
         if there > size:
             self._run("rm", "-f", "--", part)
             there = 0
         with source.open("rb") as file:
             file.seek(there)
-            pieces = iter(lambda: file.read(_PIECE), b"")
-            for piece in pieces if size else (b"",):
+            for piece in iter(lambda: file.read(_PIECE), b"") if size else (b"",):
                 written = self._script(_APPEND, part, stdin=piece)
                 if written.exit_code:
                     self._run("rm", "-f", "--", part)

@@ -230,9 +230,11 @@ def _run(
         lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
         Documents(Judgement, hidden("judgement.json")),
     )
+    macs = {one.path: made.plan.after.macs for one in artifacts}
+    macs |= {one.path: made.plan.before.macs for one in baseline.artifacts}
     latencies = run.stage(
         "profile",
-        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, progress),
+        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, macs, progress),
         Documents(Latencies, hidden("latencies.json")),
     )
     result = report(
@@ -361,6 +363,9 @@ def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
     return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
 
 
-def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:
+def _profile(
+    artifacts: tuple[Artifact, ...], folder: Path, target: Target, macs: dict[str, int], progress: Progress
+) -> Latencies:
     device = describe_device()
-    return Latencies(device=device, latencies=tuple(profile(artifacts, folder, target, progress=progress)))
+    latencies = profile(artifacts, folder, target, macs=macs, progress=progress)
+    return Latencies(device=device, latencies=tuple(latencies))

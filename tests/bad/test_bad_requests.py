@@ -170,7 +170,10 @@ def test_an_unknown_target(compress: Compress) -> None:
     answer = compress(target="rpi44")
     assert (answer.code, answer.refusal) == (
         2,
-        ("unknown target 'rpi44'", "did you mean 'rpi4'? known: android-arm64, rpi4, x86-64"),
+        (
+            "unknown target 'rpi44'",
+            "did you mean 'rpi4'? known: android-arm64, rpi-zero-2w, rpi3, rpi4, rpi5, x86-64",
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.device_documents import DEVICE_EXAMPLES
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.capsule import Capsule, CapsulePackage
@@ -325,6 +326,7 @@ EXAMPLES: tuple[Document, ...] = (
         wheels={"armhf": {"tflite-runtime": (PIN,)}},
         needs={"armhf": {"tflite-runtime": GlibcNeeds((2, 34), "a.so", (3, 4, 30), "b.so")}},
     ),
+    *DEVICE_EXAMPLES,
     TARGET,
     REQUEST,
     a_report(thinned=THINNED),

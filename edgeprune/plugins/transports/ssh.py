@@ -68,7 +68,7 @@ class _Shell:
 
     def __init__(self, transport: Ssh) -> None:
         self._transport = transport
-        self._runner = asyncio.Runner()
+        self._loop = asyncio.new_event_loop()
         self._connection: SSHClientConnection | None = None
 
     def run(
@@ -85,15 +85,22 @@ class _Shell:
         if self._connection is not None:
             self._connection.abort()
             with suppress(Exception):  # whatever a dead connection has to say at its end
-                self._runner.run(asyncio.wait_for(self._connection.wait_closed(), 2))
-        self._runner.close()
+                self._loop.run_until_complete(asyncio.wait_for(self._connection.wait_closed(), 2))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
 
     def _wait(self, work: Coroutine[Any, Any, _Answer]) -> _Answer:
-        """Run to the end; asyncssh's errors become ours."""
+        """Run to the end; asyncssh's errors become ours, and Ctrl-C ends what runs there first."""
         import asyncssh
 
+        task = self._loop.create_task(work)
         try:
-            return self._runner.run(work)
+            return self._loop.run_until_complete(task)
+        except KeyboardInterrupt:
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                self._loop.run_until_complete(task)
+            raise
         except EdgepruneError:
             raise
         except (asyncssh.Error, OSError, EOFError) as error:
@@ -117,7 +124,7 @@ class _Shell:
                 hint="is the device busy? the command was ended there",
             ) from error
         except asyncio.CancelledError:
-            await asyncio.shield(self._end(connection, process))
+            await self._end(connection, process)
             raise
         code = process.returncode
         if code is None:  # the channel closed without an exit status: the device went away
