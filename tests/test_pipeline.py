@@ -61,6 +61,7 @@ STEPS = [
     "export the original",
     "export",
     "quantize",
+    "guard",
     "accuracy of the original",
     "accuracy of the shrunk network",
     "verify",
@@ -68,7 +69,7 @@ STEPS = [
     "profile",
 ]
 # Where a run goes on that was stopped within a stage of the journal, behind that stage's first step.
-GOES_ON = {"sensitivity": "screen", "verify": "accuracy of the original"}
+GOES_ON = {"sensitivity": "screen", "guard": "quantize", "verify": "accuracy of the original"}
 
 
 @dataclass

@@ -80,8 +80,6 @@ def _judged(
     return {
         "bytes": path.stat().st_size,
         "relative": float(np.abs(difference).max()) / (float(np.abs(expected).max()) or 1.0),
-        "snr_db": decibels(
-            float(np.square(expected, dtype=np.float64).sum()), float(np.square(difference).sum())
-        ),
+        "snr_db": decibels(signal, float(np.square(difference).sum())),
         "agrees": 100 * float((answers.argmax(1) == expected.argmax(1)).mean()),
     }

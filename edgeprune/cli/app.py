@@ -8,7 +8,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import edgeprune
-from edgeprune.cli import compare, compress, explain, inspect, plans, profile, schema, screen, setup, targets
+from edgeprune.cli import (
+    capsule,
+    compare,
+    compress,
+    device,
+    explain,
+    inspect,
+    plans,
+    profile,
+    schema,
+    screen,
+    setup,
+    targets,
+    verify,
+)
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
 
@@ -29,12 +43,15 @@ app.command()(inspect.inspect)
 app.command()(explain.explain)
 app.command()(screen.screen)
 app.command()(profile.profile)
+app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(plans.apply)
 app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
+app.add_typer(capsule.app, name="capsule")
+app.add_typer(device.app, name="device")
 
 
 def _version(asked: bool) -> None:
@@ -56,6 +73,8 @@ def main() -> NoReturn:
     """Run the command line; a failure is an `error:` line, a `hint:` line and an exit code."""
     try:
         code = app(standalone_mode=False)
+        if code == Interrupted.exit_code:  # typer's own answer to Ctrl-C, which says nothing
+            raise KeyboardInterrupt
     except EdgepruneError as error:
         code = _fail(error)
     except _UsageError as error:

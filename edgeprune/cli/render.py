@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,11 +11,15 @@ from rich.table import Column, Table
 
 from edgeprune.core.application import Application
 from edgeprune.core.comparison import Comparison
+from edgeprune.core.device_run import FileRun, throttled_words
+from edgeprune.core.diagnosis import Diagnosis
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
 from edgeprune.core.plan import Cost, PlanDifference
 from edgeprune.core.profiling import Profiling
 from edgeprune.core.report import Latency
+from edgeprune.core.survey import Python
 from edgeprune.core.target import Target
+from edgeprune.core.timing import Timing
 from edgeprune.core.units import format_bytes, format_count, format_operator, format_ranges
 
 
@@ -77,19 +82,86 @@ def lock_words(locks: Sequence[Lock]) -> str:
 
 
 def profiling(document: Profiling) -> None:
-    """Latencies of loose files."""
+    """Latencies of loose files, and what they were measured under."""
     out = console()
-    table = Table("file", "size", "p50 ms", "p95 ms", "p99 ms", "runtime", box=None)
+    table = Table(
+        *("file", "size", "p50 ms", "p90 ms", "p95 ms", "p99 ms"),
+        *("first ms", "load ms", "memory", "runtime"),
+        box=None,
+    )
     for file in document.files:
         table.add_row(
             file.artifact.path,
             format_bytes(file.artifact.bytes),
-            *latency_cells(file.latency),
+            *_quantiles(file.latency.timing),
+            *_starting(file.run),
             f"{file.latency.runtime} {file.latency.runtime_version}",
         )
     out.print(table)
+    for file in document.files:
+        for timing in file.run.timings[1:] if file.run else ():
+            words = f"{file.artifact.path} on {timing.threads} threads: p50 {_milliseconds(timing.p50_ms)} ms"
+            out.print(words, markup=False)
+        for row in file.run.operators[:5] if file.run else ():
+            out.print(f"  {row.operator}: {_milliseconds(row.ms)} ms in {row.calls} calls", markup=False)
+    out.print(_measured_on(document), markup=False)
+
+
+def _measured_on(document: Profiling) -> str:
+    timing, under = document.files[0].latency.timing, document.conditions
+    threads = f", {timing.threads} thread{'s' if timing.threads > 1 else ''}" if timing else ""
+    governor = f", governor {under.governor}" if under and under.governor else ""
+    warm = under.after.temperature_c if under else None
+    heat = f", {warm:.0f} degrees afterwards" if warm is not None else ""
     where = "" if document.at_hand else f"; this is not a {document.target}"
-    out.print(f"measured on {document.device.name}{where}")
+    return f"measured on {document.device.name}{threads}{governor}{heat}{where}"
+
+
+def _quantiles(timing: Timing | None) -> list[str]:
+    if timing is None:
+        return ["-"] * 4
+    return [_milliseconds(one) for one in (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms)]
+
+
+def _starting(run: FileRun | None) -> list[str]:
+    if run is None:
+        return ["-"] * 3
+    peak = run.peak_memory_bytes
+    return [_milliseconds(run.first_ms), _milliseconds(run.load_ms), format_bytes(peak) if peak else "-"]
+
+
+def diagnosis(document: Diagnosis) -> None:
+    """A device as it describes itself, and what to do."""
+    out, facts = console(), document.survey
+    out.print(f"{facts.address}: {facts.title}", markup=False)
+    table = Table("fact", "value", box=None, show_header=False)
+    clocks = sorted({f"{clock / 1000:g}" for clock in facts.core_clocks_mhz})
+    for name, value in (
+        ("system", f"{facts.system} {facts.kernel}, {facts.machine}"),
+        ("libc", facts.libc),
+        ("cores", f"{facts.cores}" + (f" at up to {', '.join(clocks)} GHz" if clocks else "")),
+        ("clock now", f"{facts.clock_mhz:.0f} MHz" if facts.clock_mhz else ""),
+        ("governor", facts.governor),
+        ("temperature", f"{facts.temperature_c:.0f} degrees" if facts.temperature_c is not None else ""),
+        ("throttled", throttled_words(facts.throttled_bits) or ("no" if facts.throttled_bits == 0 else "")),
+        ("memory", format_bytes(facts.memory_bytes) if facts.memory_bytes else ""),
+        ("free space", format_bytes(facts.free_bytes) if facts.free_bytes is not None else ""),
+        *((f"python {one.version}", _python(one)) for one in facts.pythons),
+    ):
+        table.add_row(name, value or "not told")
+    out.print(table)
+    if document.fits:
+        out.print(f"it is recognised as {document.target}")
+    for one in document.obstacles:
+        out.print(f"{'missing' if one.blocks else 'note'}: {one.matter}", markup=False)
+        out.print(f"  {one.next_step}", markup=False)
+    if not any(one.blocks for one in document.obstacles):
+        out.print(f"ready: edgeprune profile FILE... --at {shlex.quote(facts.address)}", markup=False)
+
+
+def _python(one: Python) -> str:
+    has = ", ".join(f"{name} {version}" for name, version in one.packages.items())
+    return f"{one.path} with {has or 'no runtime'}"
 
 
 def comparison(document: Comparison) -> None:
@@ -189,8 +261,11 @@ def _value(value: float | str | bool) -> str:
 
 def latency_cells(latency: Latency) -> list[str]:
     """Its p50, p95 and p99 in milliseconds."""
-    values = (latency.p50_ms, latency.p95_ms, latency.p99_ms)
-    return ["-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}" for value in values]
+    return [_milliseconds(value) for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
+
+
+def _milliseconds(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
 def _change(before: float | None, after: float | None) -> str:

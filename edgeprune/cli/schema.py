@@ -27,23 +27,37 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
     from edgeprune.core.contents import Contents
+    from edgeprune.core.device_run import DeviceRun, Job
+    from edgeprune.core.diagnosis import Diagnosis
+    from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
+    from edgeprune.core.packages.lock import PackageLock
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
     from edgeprune.core.report import Report
     from edgeprune.core.screening import Screening
+    from edgeprune.core.survey import Survey
     from edgeprune.core.target import Target
+    from edgeprune.core.transcript import Transcript
 
     return {
         "application": Application,
+        "capsule": Capsule,
+        "capsule-lock": PackageLock,
         "comparison": Comparison,
         "contents": Contents,
+        "device": Survey,
+        "device-run": DeviceRun,
+        "diagnosis": Diagnosis,
+        "emulation": Emulation,
         "explanation": Explanation,
         "inspection": Inspection,
+        "job": Job,
         "plan": Plan,
         "plan-difference": PlanDifference,
         "profile": Profiling,
@@ -51,4 +65,5 @@ def _documents() -> dict[str, type[Document]]:
         "report": Report,
         "screening": Screening,
         "target": Target,
+        "transcript": Transcript,
     }

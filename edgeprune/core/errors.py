@@ -10,6 +10,7 @@ EdgepruneError
 │   └── StorageError            a folder or file that cannot be written
 ├── GateError               1   the work was done and a promise was not met
 ├── DeviceError             3   a device or its runtime failed
+│   └── ConnectionLost          the cable broke: the same again may work
 └── Interrupted           130   the user pressed Ctrl-C (128 + SIGINT)
 """
 
@@ -81,6 +82,12 @@ class DeviceError(EdgepruneError):
 
     exit_code = 3
     next_step = "the file may be damaged, or made for another version of the runtime"
+
+
+class ConnectionLost(DeviceError):  # noqa: N818 - what happened, as the user would say it
+    """The connection to a device broke; what was being done may be tried again."""
+
+    next_step = "check that the device is on and near, then give the same command again"
 
 
 class Interrupted(EdgepruneError):  # noqa: N818 - what the user did, not what went wrong

@@ -75,7 +75,7 @@ class Quantization(Document):
     repaired: bool
     before: Step = Field(description="with every operator in integers")
     fallbacks: tuple[Fallback, ...] = ()
-    after: Step
+    after: Step = Field(description="with these operators back; with all of them where nothing holds")
     holds: bool
 
     @property

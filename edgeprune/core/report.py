@@ -71,6 +71,7 @@ class Latency(Document):
     note: str = ""
     runtime: str = ""
     runtime_version: str = ""
+    invalid: str = Field(default="", description="why the measurement is not to be believed")
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None

@@ -73,10 +73,12 @@ class Target(Document):
 
     def at_hand(self) -> bool:
         """Whether this very machine is the target, so that a latency measured here is the target's."""
+        return self.fits(system=platform.system(), machine=platform.machine(), model=_device_tree_model())
+
+    def fits(self, *, system: str, machine: str, model: str) -> bool:
+        """Whether a machine that describes itself so is the target."""
         host = self.host
-        if platform.machine() != host.machine or host.system not in {"", platform.system()}:
-            return False
-        return not host.model or host.model in _device_tree_model()
+        return host.machine == machine and host.system in {"", system} and host.model in model
 
 
 def find_target(name: str) -> Target:

@@ -24,7 +24,7 @@ class Timing(Document):
     def _derive_again(cls, data: Any) -> Any:
         """Drop statistics a written document carries: they follow from the samples."""
         if isinstance(data, dict):
-            derived = {"p50_ms", "p95_ms", "p99_ms", "p50_interval_ms"}
+            derived = {"p50_ms", "p90_ms", "p95_ms", "p99_ms", "p50_interval_ms"}
             return {key: value for key, value in data.items() if key not in derived}
         return data
 
@@ -33,6 +33,12 @@ class Timing(Document):
     def p50_ms(self) -> float:
         """Median, milliseconds."""
         return self.quantile_ms(0.50)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def p90_ms(self) -> float:
+        """90th percentile, milliseconds."""
+        return self.quantile_ms(0.90)
 
     @computed_field  # type: ignore[prop-decorator]
     @property

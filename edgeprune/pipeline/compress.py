@@ -250,9 +250,11 @@ def _run(
         lambda: OldRuntimes(files=try_old_runtime(artifacts, folder, target, progress=progress)),
         Documents(OldRuntimes, hidden("tflite-runtime.json")),
     )
+    macs = {one.path: made.plan.after.macs for one in artifacts}
+    macs |= {one.path: made.plan.before.macs for one in baseline.artifacts}
     latencies = run.stage(
         "profile",
-        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, progress),
+        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, macs, progress),
         Documents(Latencies, hidden("latencies.json")),
     )
     result = report(
@@ -356,7 +358,8 @@ def _weigh(
     calibration = splits.calibration if splits else None
     if calibration is not None:
         calibration = calibration.for_files(request.interface)
-    bound = weighed(coupling, whole.artifacts, target.precisions, calibration, request.budget, folder)
+    precisions = request.precisions or target.precisions
+    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
     progress.finish()
     return bound
 
@@ -414,6 +417,9 @@ def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
     return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
 
 
-def _profile(artifacts: tuple[Artifact, ...], folder: Path, target: Target, progress: Progress) -> Latencies:
+def _profile(
+    artifacts: tuple[Artifact, ...], folder: Path, target: Target, macs: dict[str, int], progress: Progress
+) -> Latencies:
     device = describe_device()
-    return Latencies(device=device, latencies=tuple(profile(artifacts, folder, target, progress=progress)))
+    latencies = profile(artifacts, folder, target, macs=macs, progress=progress)
+    return Latencies(device=device, latencies=tuple(latencies))

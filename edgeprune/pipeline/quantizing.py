@@ -68,16 +68,15 @@ def quantized(
         return Quantized(artifacts=tuple(plain), failed=failed)
     mender = _Mender(final, splits.calibration, folder, progress, request, target)
     guarded_ones = [one for one in wanted if calibrated(one)]
-    plain, failed = [], {}
-    for precision in wanted:
-        if precision not in guarded_ones:
-            sources = (
-                mender.prepared(exported.artifacts, 4) if precision in _FOUR_BITS else exported.artifacts
-            )
-            shown = splits.calibration.for_files(request.interface)
-            made, refused = quantize(sources, [precision], shown, folder, progress=progress)
-            plain += made
-            failed |= refused
+    four_bits = [one for one in wanted if one in _FOUR_BITS]
+    others = [one for one in wanted if one not in {*guarded_ones, *four_bits}]
+    shown = splits.calibration.for_files(request.interface)
+    plain, failed = quantize(exported.artifacts, others, shown, folder, progress=progress)
+    if four_bits:
+        sources = mender.prepared(exported.artifacts, 4)
+        made, refused = quantize(sources, four_bits, shown, folder, progress=progress)
+        plain += made
+        failed |= refused
     if not guarded_ones:
         return Quantized(artifacts=tuple(_in_order(plain, exported.artifacts, wanted)), failed=failed)
     keeper = _Keeper(original, final, request, target, splits, folder, mender)
@@ -189,19 +188,20 @@ class _Mender:
 
     def repaired(self, source: Artifact) -> Path:
         """The file with weights of eight bits, rounded so that every layer's outputs stay."""
-        return self._folder / self._prepared(source, 8).path
+        # The guard is the stage that runs: within it no other may be announced.
+        return self._folder / self._prepared(source, 8, Silent()).path
 
     def prepared(self, sources: Sequence[Artifact], bits: int) -> list[Artifact]:
         """The files with weights of so many bits."""
-        return [self._prepared(one, bits) for one in sources]
+        return [self._prepared(one, bits, self._progress) for one in sources]
 
-    def _prepared(self, source: Artifact, bits: int) -> Artifact:
+    def _prepared(self, source: Artifact, bits: int, progress: Progress) -> Artifact:
         key = (bits, source.format)
         if key not in self._made:
             if bits not in self._programs:
-                self._progress.start(f"round to {bits} bits")
+                progress.start(f"round to {bits} bits")
                 self._programs[bits] = rounded(self._final, self._calibration, bits, seed=self._request.seed)
-                self._progress.finish()
+                progress.finish()
             inside = hidden(f"rounded-{bits}")
             written, _ = export(
                 self._programs[bits],
@@ -212,7 +212,7 @@ class _Mender:
                 preprocess=self._request.preprocess,
                 versions=self._versions,
                 name=f"export {source.format} with {bits} bits",
-                progress=self._progress,
+                progress=progress,
             )
             self._made[key] = written[0].model_copy(update={"path": f"{inside}/{written[0].path}"})
         return self._made[key]

@@ -86,7 +86,7 @@ def ask(
     if thinning is not None:
         _require_connections(thinning, budget, epochs, asked)
     else:
-        _require_sense(wanted, target, rounds, chosen_data is not None)
+        _require_sense(wanted, target, precisions or target.precisions, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -248,7 +248,9 @@ def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int,
         )
 
 
-def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) -> None:
+def _require_sense(
+    budget: Budget, target: Target, precisions: Sequence[Precision], rounds: int, has_data: bool
+) -> None:
     """Refuse bounds that nothing can be judged by, or that contradict one another."""
     if budget.confidence is not None and budget.max_drop is None:
         raise RequestError("--confidence without --max-drop", hint="say how much may be lost: --max-drop 1")
@@ -267,10 +269,12 @@ def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) 
             "--rounds needs images: without them nothing is refitted or screened anew in between",
             hint="give --data, or leave --rounds out",
         )
-    written = {"fp32", *target.precisions}  # float32 files are made for every target
+    written = {"fp32", *precisions}  # float32 files are made for every target
     if budget.size_of is not None and budget.size_of not in written:
+        known = budget.size_of in target.precisions
+        why = "--precision leaves out" if known else f"target '{target.name}' has none of"
         raise RequestError(
-            f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
+            f"--size bounds a {budget.size_of} file, which {why}",
             hint=did_you_mean(budget.size_of, written),
         )
 

@@ -268,6 +268,8 @@ class _Work:
     def summary(self, *, holds: bool) -> Quantization:
         """Everything that was found, as a document."""
         stages = [self.fallbacks[:number] for number in range(len(self.fallbacks) + 1)]
+        # Where nothing holds, what is told is that float32 does not, either.
+        stages += [] if holds else [(Share(tuple(self.operators), 0.0),)]
         timed = self._timed([self.file(one) for one in stages])
         steps = [
             Step(drop=self.drop(one), bytes=self.file(one).stat().st_size, p50_ms=timed.get(self.file(one)))
@@ -289,7 +291,7 @@ class _Work:
                     kind=" ".join(sorted({one.kind for one in share.operators})),
                     snr_db=decibels(self._sweep[id(share)], share.noise),
                 )
-                for share, step in zip(self.fallbacks, steps[1:], strict=True)
+                for share, step in zip(self.fallbacks, steps[1:], strict=holds)
             ),
             after=steps[-1],
             holds=holds,

@@ -191,6 +191,11 @@ def _warnings(
         if one.drop.points > 0 and one.p_value < _SIGNIFICANT
     ]
     lines += _claims(found, delivered)
+    timed: list[DeliveredArtifact | Baseline] = [*delivered, *baselines]
+    measured = {one.path: one.latency_here or one.latency for one in timed}
+    lines += [
+        f"{path}: its latency is INVALID: {one.invalid}" for path, one in measured.items() if one.invalid
+    ]
     if found.finetuning is not None and found.finetuning.kept == "start":
         lines.append("training did not help on the selection images and was not kept")
     lines += [

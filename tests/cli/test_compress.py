@@ -108,6 +108,7 @@ def test_one_line_per_stage_where_nobody_watches(finished: Finished) -> None:
         "export the original",
         "export",
         "quantize",
+        "guard",
         "accuracy of the original",
         "accuracy of the shrunk network",
         "verify",

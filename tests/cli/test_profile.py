@@ -30,14 +30,17 @@ def test_a_row_per_file_and_the_machine_it_was_measured_on(here: Here, files: Pa
     answer = here("profile", "model.onnx", "model.int8-static.tflite")
     head, first, second, where = answer.text.splitlines()
     assert answer.code == 0
-    assert re.split(r"\s{2,}", head.strip()) == ["file", "size", "p50 ms", "p95 ms", "p99 ms", "runtime"]
+    assert re.split(r"\s{2,}", head.strip()) == [
+        *("file", "size", "p50 ms", "p90 ms", "p95 ms", "p99 ms"),
+        *("first ms", "load ms", "memory", "runtime"),
+    ]
     number = r"\d+\.\d+"
-    for line, pattern in (
+    for line, pattern in (  # the quantiles, the first inference, the loading, the memory
         (first, r"model\.onnx .* onnxruntime [\d.]+"),
         (second, r"model\.int8-static\.tflite .* litert [\d.]+"),
     ):
         assert re.fullmatch(pattern, line.strip())
-        assert len(re.findall(rf" {number} ", line.partition(" kB ")[2])) == 3
+        assert len(re.findall(rf" {number} ", line.partition(" kB ")[2])) == 7
     assert where.startswith("measured on ")
     assert answer.err.startswith("profile  ")
 

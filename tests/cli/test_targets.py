@@ -46,7 +46,9 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_built_in_targets_are_listed_with_this_machine_marked(here: Here) -> None:
     answer = here("targets", "list")
     lines = answer.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["android-arm64", "rpi4", "x86-64"]
+    assert [line.split()[0] for line in lines] == [
+        *("android-arm64", "rpi-zero-2w", "rpi3", "rpi4", "rpi5", "x86-64")
+    ]
     marked = [line.split()[0] for line in lines if line.endswith("  (this machine)")]
     assert marked == (["x86-64"] if platform.machine() == "x86_64" else [])
 

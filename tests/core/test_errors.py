@@ -34,6 +34,7 @@ def test_exit_codes_are_those_of_the_drawing() -> None:
         "StorageError": 2,
         "GateError": 1,
         "DeviceError": 3,
+        "ConnectionLost": 3,
         "Interrupted": 130,
     }
 

@@ -9,15 +9,24 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from tiny import ELSEWHERE, a_split, tiny_floats, tiny_folder
 
 from edgeprune.core import protocols
 from edgeprune.core.artifact import Precision
 from edgeprune.core.registry import Family, build, find, names
 from edgeprune.core.target import find_target, target_files
-from edgeprune.testing import FakeRuntime, check_criterion, check_dataset, check_plugin
+from edgeprune.stages.quantize import calibrated
+from edgeprune.testing import (
+    FakeRuntime,
+    check_calibrated_quantizer,
+    check_criterion,
+    check_dataset,
+    check_plugin,
+)
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 REGISTERED = [(family, name) for family in FAMILIES for name in names(family)]
+CALIBRATED = [name for name in names("quantizers") if find("quantizers", name)().needs_data]
 
 
 @pytest.mark.parametrize(("family", "name"), REGISTERED)
@@ -25,7 +34,9 @@ def test_every_plugin_is_a_documented_frozen_dataclass(family: Family, name: str
     check_plugin(family, name)
 
 
-@pytest.mark.parametrize(("family", "name"), [one for one in REGISTERED if one[0] != "datasets"])
+@pytest.mark.parametrize(
+    ("family", "name"), [one for one in REGISTERED if one[0] not in {"datasets", "transports"}]
+)
 def test_a_plugin_made_directly_is_the_one_the_registry_makes(family: Family, name: str) -> None:
     plugin = find(family, name)()
     assert plugin == build(family, name)
@@ -44,7 +55,7 @@ def test_every_plugin_of_the_project_file_is_installed() -> None:
     declared = project["project"]["entry-points"]
     assert {group.removeprefix("edgeprune.") for group in declared} <= set(FAMILIES)
     for family in FAMILIES:
-        assert names(family) == sorted(declared.get(f"edgeprune.{family}", ()))
+        assert names(family) == sorted(declared.get(f"edgeprune.{family}", {}))
 
 
 @pytest.mark.parametrize("name", names("criteria"))
@@ -66,9 +77,21 @@ def test_formats_and_precisions_are_those_a_target_can_name(family: Family) -> N
         if family == "quantizers":
             assert plugin.precision in get_args(Precision)
             assert name == f"{plugin.format}-{plugin.precision}"
-            assert plugin.needs_data == (plugin.precision in {"int8-static", "int8w-int16a"})
+            assert plugin.needs_data == calibrated(plugin.precision)
+            assert isinstance(plugin, protocols.CalibratedQuantizer) == calibrated(plugin.precision)
         if family == "exporters":
             assert name == plugin.format
+
+
+@pytest.mark.parametrize("name", CALIBRATED)
+def test_every_calibrated_quantizer_takes_ranges_and_leaves_operators_alone(
+    name: str, tmp_path: Path
+) -> None:
+    quantizer = build("quantizers", name)
+    runtime = build("runtimes", ELSEWHERE.runtimes[quantizer.format])
+    source = next(tiny_folder() / one.path for one in tiny_floats() if one.format == quantizer.format)
+    images = next(a_split(24).batches(24))[0]
+    check_calibrated_quantizer(quantizer, runtime, source, images, tmp_path)
 
 
 @pytest.mark.parametrize("name", target_files())

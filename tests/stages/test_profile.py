@@ -25,7 +25,8 @@ def test_every_file_is_measured_with_its_samples_runtime_and_threads() -> None:
         assert one.runtime_version
         assert one.timing is not None
         assert len(one.timing.samples_ns) == 15 * 20
-        assert (one.timing.warmup, one.timing.threads) == (20, 1)
+        assert one.timing.warmup >= 20
+        assert one.timing.threads == 1
         assert 0 < one.timing.p50_ms < one.timing.p99_ms
         assert (one.p50_ms, one.p95_ms, one.p99_ms) == (
             *(one.timing.p50_ms, one.timing.p95_ms, one.timing.p99_ms),

@@ -131,6 +131,13 @@ def test_on_the_target_itself_the_measurement_is_the_targets() -> None:
     assert all(one.latency_here is None for one in (*made.artifacts, *made.baseline))
 
 
+def test_a_latency_that_is_not_to_be_believed_is_a_warning() -> None:
+    wrong = measured().model_copy(update={"invalid": "far too noisy: p90 is 4.0 times p50"})
+    latencies = Latencies(device=DEVICE, latencies=(measured(), measured(), wrong))
+    line = "original.onnx: its latency is INVALID: far too noisy: p90 is 4.0 times p50"
+    assert line in report(found(latencies=latencies)).warnings
+
+
 @pytest.mark.parametrize("target", [TARGET, HERE])
 def test_a_quantized_file_that_is_not_faster_is_a_warning(target: object) -> None:
     assert report(found(2.0, 2.5, 3.0, target=target)).warnings == (

@@ -1,0 +1,1 @@
+"""Transports: cables to devices, each with a shell and files."""

@@ -1,0 +1,214 @@
+"""Devices that tests may use up: a real sshd on loopback, and a real adbd in a network of its own."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgeprune" / "tests"
+SSHD = shutil.which("sshd") or next((str(p) for p in [Path("/usr/sbin/sshd")] if p.exists()), None)
+ADBD_PACKAGES = (
+    "adbd android-libbase android-libboringssl android-libcutils android-liblog android-libziparchive"
+)
+SSHD_SETTINGS = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/hostkey
+AuthorizedKeysFile {folder}/id.pub
+PidFile none
+UsePAM no
+StrictModes no
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin yes
+UseDNS no
+PrintMotd no
+Subsystem sftp internal-sftp
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What stands behind an address, and the files that lead there."""
+
+    user: str
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def host(self) -> str:
+        return f"{self.user}@127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """As a user types it, with keys that only tests have."""
+        return f"{self.host}?key={self.folder}/id&known_hosts={self.folder}/known_hosts"
+
+    def cut_connections(self) -> int:
+        """End every session, as a network does that goes away; how many there were."""
+        listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True)
+        sessions = [int(one) for one in listed.stdout.split()]
+        for session in sessions:
+            os.kill(session, 9)
+        return len(sessions)
+
+
+@contextmanager
+def sshd(folder: Path, more: str = "") -> Iterator[Board]:
+    """An sshd of this user's own, with its own keys, and more settings."""
+    if SSHD is None:
+        pytest.skip("no sshd; Debian: apt-get install openssh-server")
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd gives up its rights there
+    for name in ("hostkey", "id"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+    port = free_port()
+    (folder / "sshd.conf").write_text(SSHD_SETTINGS.format(port=port, folder=folder) + more)
+    kind, key = (folder / "hostkey.pub").read_text().split()[:2]
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
+    with (folder / "sshd.log").open("wb") as log:
+        process = subprocess.Popen([SSHD, "-D", "-e", "-f", folder / "sshd.conf"], stderr=log)
+    try:
+        listening(port, process)
+        yield Board(getpass.getuser(), port, folder, process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """An adb server with one phone, reachable at a port of this machine."""
+
+    serial: str
+    server_port: int
+
+    @property
+    def address(self) -> str:
+        return f"adb:{self.serial}?port={self.server_port}"
+
+
+@contextmanager
+def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
+    """A real adbd. It listens on all interfaces and asks for nothing, so its network is its own.
+
+    `start` starts another one in the background than this machine's, at port 6666.
+    """
+    start = start or started(adbd_program())
+    if shutil.which("adb") is None:
+        pytest.skip("no adb; Debian: apt-get install adb")
+    if subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel gives no private network namespace (unshare -Urn)")
+    gate = folder / "gate"
+    script = Path(__file__).with_name("forward.py")
+    inside = f"""
+        ip link set lo up
+        {start}
+        for i in $(seq 100); do adb connect 127.0.0.1:6666 | grep -q '^connected' && break; sleep 0.1; done
+        exec {sys.executable} {script} unix:{gate} tcp:5037"""
+    environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
+    with (folder / "adbd.log").open("wb") as log:
+        process = subprocess.Popen(
+            ["unshare", "-Urnmpf", "--mount-proc", "--kill-child", "bash", "-c", inside],
+            stdout=log, stderr=log, env=environment,
+        )  # fmt: skip
+    port = free_port()
+    bridge = subprocess.Popen([sys.executable, str(script), f"tcp:{port}", f"unix:{gate}"])
+    try:
+        deadline = time.monotonic() + 60
+        while not gate.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.skip(f"adbd does not start here: {(folder / 'adbd.log').read_text()[-300:]}")
+            time.sleep(0.05)
+        listening(port, bridge)
+        yield Phone("127.0.0.1:6666", port)
+    finally:
+        for one in (bridge, process):
+            one.kill()
+            one.wait()
+
+
+def started(program: Path) -> str:
+    """The line that starts an adbd of this machine's own architecture."""
+    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program} &"
+
+
+def adbd_program() -> Path:
+    """Debian's adbd, unpacked beside the system; fetched once where apt can."""
+    root = CACHE / "adbd"
+    program = root / "usr" / "lib" / "android-sdk" / "platform-tools" / "adbd"
+    if not program.exists():
+        sources = Path("/etc/apt/sources.list.d/debian.sources")
+        try:
+            unpack_backports(root, sources.read_text(), ADBD_PACKAGES.split(), ["libprotobuf32"])
+        except (OSError, subprocess.SubprocessError, IndexError, StopIteration) as error:
+            pytest.skip(f"no adbd, and Debian's package cannot be fetched: {error}")
+    return program
+
+
+def unpack_backports(
+    root: Path, sources: str, newer: list[str], stable: list[str], architecture: str = ""
+) -> None:
+    """Fetch from backports of the machine's own mirror, with package lists apart from the system's."""
+    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
+    release = next(line for line in Path("/etc/os-release").read_text().splitlines() if "CODENAME" in line)
+    name = release.partition("=")[2]
+    state = root.with_name(f"{root.name}-packages")
+    for part in ("lists/partial", "archives/partial"):
+        (state / part).mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
+    lines = [f"deb {key} {mirror} {suite} main" for suite in (name, f"{name}-backports")]
+    (state / "sources.list").write_text("\n".join(lines) + "\n")
+    settings = {
+        "Dir::State::Lists": state / "lists", "Dir::State::Status": state / "status",
+        "Dir::Cache": state, "Dir::Etc::SourceList": state / "sources.list", "Dir::Etc::SourceParts": "-",
+        "APT::Sandbox::User": "root", "Debug::NoLocking": "true",
+    }  # fmt: skip
+    if architecture:
+        settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
+    (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
+    environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
+    wanted = [f"{one}/{name}-backports" for one in newer] + stable
+    for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", *wanted]):
+        subprocess.run(
+            command, cwd=state / "archives", env=environment, check=True, capture_output=True, timeout=120
+        )
+    for package in (state / "archives").glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, root], check=True)
+
+
+def library_folders(program: Path) -> list[Path]:
+    root = program.parents[4]
+    return sorted({path.parent for path in root.rglob("*.so*")})
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until something answers at a port."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"nothing listens at port {port}")
