@@ -29,6 +29,8 @@ def try_old_runtime(
     """What tflite-runtime makes of every TFLite file, by path: loaded, run, compared with the target's."""
     progress = progress or Silent()
     files = [one for one in artifacts if one.format == "tflite"]
+    if not files:
+        return {}
     progress.start("tflite runtime", len(files))
     found = {}
     for artifact in files:

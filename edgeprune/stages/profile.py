@@ -217,7 +217,7 @@ def _latency(
 
 
 def _timed(artifact: Artifact, folder: Path, target: Target, threads: int, device: str) -> Latency:
-    """Of a format that the runner does not know: by its runtime, in this process, not in turns with others."""
+    """Of a format that the runner does not know: by its runtime, in this process, and not in turns."""
     runtime: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": threads})
     session = runtime.open(folder / artifact.path)
     samples = session.time(_inputs(artifact.inputs[0]), warmup=_WARMUP, runs=_RUNS)

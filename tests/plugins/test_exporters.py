@@ -146,6 +146,16 @@ def test_channels_last_leave_tflite_without_a_transpose(tmp_path: Path) -> None:
 # Others
 
 
+def test_a_batch_of_one_is_answered_one_by_one(tmp_path: Path) -> None:
+    net = Branches().eval()
+    session: Session = build("runtimes", "onnxruntime").open(
+        exported(tmp_path, "onnx", Interface(batch="one"), net)
+    )
+    x = torch.randn(3, 3, 8, 8)
+    with torch.no_grad():
+        assert np.abs(session.infer(x.numpy()) - net(x).numpy()).max() < 1e-5
+
+
 @pytest.mark.parametrize("format", OTHERS)
 def test_every_other_format_answers_like_the_program(tmp_path: Path, format: str) -> None:
     runtime, package = OTHERS[format]
