@@ -9,6 +9,7 @@ import typer
 
 import edgeprune
 from edgeprune.cli import (
+    capsule,
     compare,
     compress,
     device,
@@ -20,6 +21,7 @@ from edgeprune.cli import (
     screen,
     setup,
     targets,
+    verify,
 )
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
@@ -41,12 +43,14 @@ app.command()(inspect.inspect)
 app.command()(explain.explain)
 app.command()(screen.screen)
 app.command()(profile.profile)
+app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(plans.apply)
 app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
+app.add_typer(capsule.app, name="capsule")
 app.add_typer(device.app, name="device")
 
 

@@ -27,11 +27,14 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
     from edgeprune.core.device_run import DeviceRun, Job
     from edgeprune.core.diagnosis import Diagnosis
+    from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.inspection import Inspection
+    from edgeprune.core.packages.lock import PackageLock
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
@@ -43,10 +46,13 @@ def _documents() -> dict[str, type[Document]]:
 
     return {
         "application": Application,
+        "capsule": Capsule,
+        "capsule-lock": PackageLock,
         "comparison": Comparison,
         "device": Survey,
         "device-run": DeviceRun,
         "diagnosis": Diagnosis,
+        "emulation": Emulation,
         "explanation": Explanation,
         "inspection": Inspection,
         "job": Job,

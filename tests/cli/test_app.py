@@ -10,7 +10,8 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = "compress inspect explain screen profile compare apply diff init schema targets device".split()
+COMMANDS = """compress inspect explain screen profile verify compare apply diff init schema targets
+capsule device""".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -95,8 +96,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, compare, compress, device, diff, explain, init, inspect, "
-        "profile, schema, screen, targets",
+        "did you mean 'compress'? known: apply, capsule, compare, compress, device, diff, explain, init, "
+        "inspect, profile, schema, screen, targets, verify",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -120,8 +121,9 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, comparison, device, device-run, diagnosis, explanation, "
-        "inspection, job, plan, plan-difference, profile, recipe, report, screening, target, transcript",
+        "did you mean 'report'? known: application, capsule, capsule-lock, comparison, device, device-run, "
+        "diagnosis, emulation, explanation, inspection, job, plan, plan-difference, profile, recipe, report, "
+        "screening, target, transcript",
     ),
 }
 

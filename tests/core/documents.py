@@ -8,14 +8,18 @@ from core.device_documents import DEVICE_EXAMPLES
 from edgeprune.core import quantization
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
+from edgeprune.core.capsule import Capsule, CapsulePackage
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
+from edgeprune.core.emulation import EmulatedFile, Emulation, Instructions, Likeness
 from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
+from edgeprune.core.glibc import GlibcNeeds
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
 from edgeprune.core.journal import Entry, Journal
 from edgeprune.core.narrowing import Narrowing
+from edgeprune.core.packages.lock import PackageLock, Pin
 from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
 from edgeprune.core.profiling import ProfiledFile, Profiling
 from edgeprune.core.quantization import Fallback, Guard, Quantization
@@ -309,7 +313,56 @@ def a_report(
     )
 
 
+PIN = Pin(name="libc6", version="2.36", file="libc6.deb", sha256="0" * 64)
+CAPSULE = Capsule(
+    runtime="litert",
+    arch="aarch64",
+    python="3.11",
+    packages=(CapsulePackage(name="libc6", version="2.36", sha256="0" * 64),),
+    files=3,
+    bytes=1000,
+    sha256="1" * 64,
+)
+EMULATION = Emulation(
+    qemu="7.2",
+    host="a cpu",
+    inputs="4 of seeded noise",
+    uncounted="no compiler",
+    files=(
+        EmulatedFile(
+            path="model.onnx",
+            sha256="2" * 64,
+            format="onnx",
+            precision="fp32",
+            board="rpi4",
+            runtime="onnxruntime",
+            version="1.32.0",
+            likeness=Likeness(
+                inputs=4, equal=False, differing=0.5, max_abs=0.1, relative=0.01, max_lsb=0.5, top1=75
+            ),
+            instructions=Instructions(
+                total=100,
+                float_multiply_add=40,
+                dot_product=1,
+                integer_multiply_add=2,
+                load_store=30,
+                branch=10,
+                totals=(100, 101),
+            ),
+            passed=False,
+            why="it differs",
+        ),
+    ),
+)
 EXAMPLES: tuple[Document, ...] = (
+    CAPSULE,
+    EMULATION,
+    PackageLock(
+        python="3.11",
+        debian={"aarch64": {"capsule": (PIN,)}},
+        wheels={"armhf": {"tflite-runtime": (PIN,)}},
+        needs={"armhf": {"tflite-runtime": GlibcNeeds((2, 34), "a.so", (3, 4, 30), "b.so")}},
+    ),
     *DEVICE_EXAMPLES,
     TARGET,
     REQUEST,
