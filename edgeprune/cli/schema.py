@@ -29,6 +29,7 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
     from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.contents import Contents
     from edgeprune.core.device_run import DeviceRun, Job
     from edgeprune.core.diagnosis import Diagnosis
     from edgeprune.core.emulation import Emulation
@@ -49,6 +50,7 @@ def _documents() -> dict[str, type[Document]]:
         "capsule": Capsule,
         "capsule-lock": PackageLock,
         "comparison": Comparison,
+        "contents": Contents,
         "device": Survey,
         "device-run": DeviceRun,
         "diagnosis": Diagnosis,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
 from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
+from edgeprune.core.interface import Interface
 from edgeprune.core.recipe import find_recipe
 from edgeprune.core.recovery import Recovery, command_words
-from edgeprune.core.registry import build_from, names
+from edgeprune.core.registry import build_from, find, names
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.thinning import Thinning
@@ -41,6 +43,7 @@ def ask(
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
+    interface: Interface | None = None,
     precisions: Sequence[Precision] = (),
     quantized_drop: float = QUANTIZED_DROP,
     seed: int = 0,
@@ -63,12 +66,14 @@ def ask(
         raise ModelError(f"{path}: no such file", hint="check the path of the model")
     recipe, recipe_path = find_recipe(path, arch)
     here, beside = str(Path.cwd()), str(recipe_path.parent.resolve()) if recipe_path else ""
-    formats = tuple(formats) or tuple(target.runtimes)
+    formats = tuple(formats) or target.formats or tuple(target.runtimes)
     for format in formats:
         if format not in target.runtimes:
             raise RequestError(
                 f"target '{target.name}' runs no {format} files", hint=did_you_mean(format, target.runtimes)
             )
+    interface = interface or Interface()
+    _require_batch(interface, formats)
     _require_precisions(formats, precisions)
     if criterion is not None:
         build_from("criteria", criterion)
@@ -105,6 +110,7 @@ def ask(
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
+        interface=interface,
         precisions=tuple(precisions),
         quantized_drop=quantized_drop,
         seed=seed,
@@ -206,6 +212,16 @@ def _require_one_way(epochs: int, recovery: Recovery) -> None:
     if not epochs and (recovery.learning_rate is not None or recovery.augment is not None):
         option = "--augment" if recovery.learning_rate is None else "--learning-rate"
         raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
+
+
+def _require_batch(interface: Interface, formats: Sequence[Format]) -> None:
+    """A free batch is asked for only of exporters that can leave it free."""
+    for format in formats if interface.batch == "free" else ():
+        if "free_batch" not in {field.name for field in fields(find("exporters", format))}:
+            raise RequestError(
+                f"--batch free: {format} files answer one input at a time",
+                hint="leave --batch out, or name the formats that can: --format onnx",
+            )
 
 
 def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:

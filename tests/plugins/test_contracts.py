@@ -12,7 +12,7 @@ import pytest
 from tiny import ELSEWHERE, a_split, tiny_floats, tiny_folder
 
 from edgeprune.core import protocols
-from edgeprune.core.artifact import Format, Precision
+from edgeprune.core.artifact import Precision
 from edgeprune.core.registry import Family, build, find, names
 from edgeprune.core.target import find_target, target_files
 from edgeprune.stages.quantize import calibrated
@@ -45,6 +45,7 @@ def test_a_plugin_made_directly_is_the_one_the_registry_makes(family: Family, na
         float,
         bool,
         str,
+        tuple,
         type(None),
     }
 
@@ -68,11 +69,11 @@ def test_every_dataset_hands_over_labelled_inputs(tmp_path: Path) -> None:
     check_dataset(build("datasets", "npz", {"file": tmp_path / "a.npz"}))
 
 
-@pytest.mark.parametrize("family", ["exporters", "runtimes", "quantizers"])
+@pytest.mark.parametrize("family", ["exporters", "formats", "runtimes", "quantizers"])
 def test_formats_and_precisions_are_those_a_target_can_name(family: Family) -> None:
     for name in names(family):
         plugin = build(family, name)
-        assert plugin.format in get_args(Format)
+        assert plugin.format in names("exporters")
         if family == "quantizers":
             assert plugin.precision in get_args(Precision)
             assert name == f"{plugin.format}-{plugin.precision}"
