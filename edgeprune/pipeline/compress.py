@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
 from edgeprune.core.plan import PLAN
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
-from edgeprune.core.report import Delivery, Judgement, Latencies, OldRuntimes, Qualities, Report
+from edgeprune.core.report import Delivery, Judgement, Latencies, OldRuntimes, Qualities, Report, Verdict
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
@@ -40,6 +40,7 @@ from edgeprune.stages.describe import describe, notes_of
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
+from edgeprune.stages.locate import located
 from edgeprune.stages.old_runtime import try_old_runtime
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.report import Findings, report
@@ -386,7 +387,9 @@ def _verify(
             preprocess=request.preprocess,
             progress=progress,
         )
-        return Judgement(quality=quality, verdicts=tuple(verdicts))
+        return Judgement(
+            quality=quality, verdicts=_located(verdicts, final, artifacts, folder, target, request)
+        )
     _, before = judge(original, splits.test, progress, "original")
     _, after = judge(final, splits.test, progress, "shrunk network")
     quality = compare_answers(before, after, splits.test.labels, request.labels)
@@ -403,7 +406,29 @@ def _verify(
         progress=progress,
     )
     claim = claimed(before, after, splits.test.labels, request.budget)
-    return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
+    return Judgement(
+        quality=quality,
+        claim=claim,
+        verdicts=_located(verdicts, final, artifacts, folder, target, request),
+    )
+
+
+def _located(
+    verdicts: Sequence[Verdict],
+    final: Program,
+    artifacts: tuple[Artifact, ...],
+    folder: Path,
+    target: Target,
+    request: Request,
+) -> tuple[Verdict, ...]:
+    """The verdicts, each failed one with the operator at fault; of files that are fed as the network is."""
+    if not request.interface.plain:
+        return tuple(verdicts)
+    one = final.example(1).numpy()
+    return tuple(
+        located(verdict, final, artifact, folder, target, one)
+        for verdict, artifact in zip(verdicts, artifacts, strict=True)
+    )
 
 
 def _describe(

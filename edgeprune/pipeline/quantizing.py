@@ -16,6 +16,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.quantization import Guard, Quantization, Quantized
 from edgeprune.core.registry import names
 from edgeprune.core.report import Delivery
+from edgeprune.core.representative import doubts
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.target import Target
@@ -26,6 +27,8 @@ from edgeprune.stages.guard import Bench, guarded
 from edgeprune.stages.quantize import calibrated, quantize
 from edgeprune.stages.verify import judge
 
+_DOUBTED = 100
+"""Images that are looked at before ranges are learnt from them."""
 _FOUR_BITS = frozenset({"int4-weight-only"})
 CHANGED = 5.0
 """Percent of the answers that an integer file may change where there are no labels; the int8 files of
@@ -97,7 +100,12 @@ def quantized(
         failed={**failed, **keeper.failed},
         made=keeper.made,
         unmet=tuple(keeper.unmet),
+        doubts=tuple(doubts(_first(splits.calibration), _first(splits.selection))),
     )
+
+
+def _first(split: Split) -> NDArray[np.float32]:
+    return next(split.batches(_DOUBTED))[0]
 
 
 def _in_order(

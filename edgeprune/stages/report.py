@@ -175,6 +175,7 @@ def _warnings(
 ) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
+    lines += found.quantized.doubts
     if not found.plan.cuts and found.thinned is None:
         lines.append("nothing was cut: the network meets the budget as it is")
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]

@@ -176,7 +176,8 @@ def test_a_board_answers_like_this_machine_in_counted_instructions(index: int) -
     assert file.instructions is not None
     # Four to an instruction at best; narrow layers leave lanes of the kernels' tiles empty.
     fewest = count(tiny_coupling()).macs // 4
-    assert fewest <= file.instructions.float_multiply_add < 3 * fewest < file.instructions.total
+    assert fewest <= file.instructions.float_multiply_add < 2 * fewest
+    assert file.instructions.load_store + file.instructions.branch < file.instructions.total
     assert file.instructions.total < 1.02 * min(file.instructions.totals)
 
 
