@@ -72,31 +72,35 @@ def test_the_mnist_networks_err_as_often_as_their_card_says(
     assert abs(round(10_000 - quality.top1 * 100) - wrong) <= 2  # rounding differs between processors
 
 
-FASHION = ROOT / "models" / "fashion_cnn"
+CLOTHES = {"fashion_cnn": 9_105, "fashion_mobile": 9_311}
+"""Networks for Fashion-MNIST, and how many of the 10,000 test images their cards say they answer."""
 
 
-def test_the_clothes_network_loads_and_is_as_large_as_its_card_says() -> None:
-    _, program = asked(FASHION / "fashion_cnn.pt")
+@pytest.mark.parametrize("name", CLOTHES)
+def test_a_clothes_network_loads_and_is_as_large_as_its_card_says(name: str) -> None:
+    folder = ROOT / "models" / name
+    _, program = asked(folder / f"{name}.pt")
     parameters = sum(tensor.numel() for tensor in program.exported().parameters())
     cost = count(couple(program))
     assert program.input_size == (1, 28, 28)
     said = f"{parameters:,} parameters, {cost.macs / 1e6:.2f} M multiply-accumulates per image"
-    assert f"| architecture | `model.py:fashion_cnn`: {said} |" in (FASHION / "card.md").read_text()
+    assert f"| architecture | `model.py:{name}`: {said} |" in (folder / "card.md").read_text()
 
 
 @pytest.mark.shared
 @pytest.mark.skipif(
     not (SHARED / "fashion_mnist").is_dir(), reason=f"no {SHARED}/fashion_mnist: set EDGEPRUNE_DATA"
 )
-def test_the_clothes_network_errs_as_often_as_its_card_says(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", CLOTHES)
+def test_a_clothes_network_errs_as_often_as_its_card_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPRUNE_DATA", str(SHARED.resolve()))
-    request, program = asked(FASHION / "fashion_cnn.pt")
+    request, program = asked(ROOT / "models" / name / f"{name}.pt")
     splits = draw(request, program)
     assert splits is not None
     quality, _ = judge(program, splits.test, Silent(), "original")
     right = round(quality.top1 * 100)
     assert quality.images == 10_000
-    assert abs(right - 9_105) <= 2  # rounding differs between processors
+    assert abs(right - CLOTHES[name]) <= 2  # rounding differs between processors
 
 
 def test_every_network_has_a_card() -> None:
