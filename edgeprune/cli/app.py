@@ -14,11 +14,13 @@ from edgeprune.cli import (
     device,
     explain,
     inspect,
+    keys,
     plans,
     profile,
     schema,
     screen,
     setup,
+    shipping,
     targets,
 )
 from edgeprune.cli.usage import usage_error
@@ -42,12 +44,17 @@ app.command()(explain.explain)
 app.command()(screen.screen)
 app.command()(profile.profile)
 app.command()(compare.compare)
+app.command()(shipping.bundle)
+app.command()(shipping.ship)
+app.command()(shipping.rollback)
+app.command()(shipping.status)
 app.command()(plans.apply)
 app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
 app.add_typer(device.app, name="device")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:

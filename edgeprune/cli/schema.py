@@ -27,27 +27,32 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.bundle import Bundle, Signature
     from edgeprune.core.comparison import Comparison
     from edgeprune.core.device_run import DeviceRun, Job
     from edgeprune.core.diagnosis import Diagnosis
     from edgeprune.core.explanation import Explanation
+    from edgeprune.core.fleet import Fleet, Rollout
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
     from edgeprune.core.report import Report
     from edgeprune.core.screening import Screening
+    from edgeprune.core.shipment import ShelfStatus, Shipment
     from edgeprune.core.survey import Survey
     from edgeprune.core.target import Target
     from edgeprune.core.transcript import Transcript
 
     return {
         "application": Application,
+        "bundle": Bundle,
         "comparison": Comparison,
         "device": Survey,
         "device-run": DeviceRun,
         "diagnosis": Diagnosis,
         "explanation": Explanation,
+        "fleet": Fleet,
         "inspection": Inspection,
         "job": Job,
         "plan": Plan,
@@ -55,7 +60,11 @@ def _documents() -> dict[str, type[Document]]:
         "profile": Profiling,
         "recipe": Recipe,
         "report": Report,
+        "rollout": Rollout,
         "screening": Screening,
+        "shelf": ShelfStatus,
+        "shipment": Shipment,
+        "signature": Signature,
         "target": Target,
         "transcript": Transcript,
     }
