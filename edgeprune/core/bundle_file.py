@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import stat
+import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,8 @@ _MOST_ENTRIES = 20_000
 _MOST_BYTES = 2 << 30
 _MOST_TEXT = {MANIFEST: 16 << 20, SIGNATURE: 4 << 10}
 _SEGMENT = re.compile(r"[A-Za-z0-9._+@=,~ ()-]+")
-_MIDNIGHT = (1980, 1, 1, 0, 0, 0)  # the first that ZIP knows
+_MIDNIGHT, _MIDNIGHT_DOS = (1980, 1, 1, 0, 0, 0), 1 << 5 | 1  # the first that ZIP knows
 _COPY = 1 << 20
-_DIRECTORY_BYTES, _END_BYTES = 46, 22  # of the ZIP format, without names
 D = TypeVar("D", bound=Document)
 
 
@@ -262,31 +262,36 @@ def _require_form(path: Path, archive: zipfile.ZipFile, bundle: Bundle) -> None:
     """Nothing is in the file but what was checked: it has every byte that `write_bundle` would give it."""
     executable = {entry.path: entry.executable for entry in bundle.entries}
     order = [MANIFEST, SIGNATURE, *sorted(executable)]
-    infos = {info.filename: info for info in archive.infolist()}
-    offset = 0
+    offset, directory = 0, b""
     with path.open("rb") as file:
         for name in order:
-            expected = _header(name, executable=executable.get(name, False))
-            expected.header_offset = offset
-            expected.CRC = infos[name].CRC
-            expected.file_size = expected.compress_size = infos[name].file_size
+            found, expected = archive.getinfo(name), _header(name, executable=executable.get(name, False))
+            expected.header_offset, expected.CRC = offset, found.CRC
+            expected.file_size = expected.compress_size = found.file_size
             local = expected.FileHeader()
             file.seek(offset)
-            if _fields(infos[name]) != _fields(expected) or file.read(len(local)) != local:
+            if file.read(len(local)) != local:
                 raise BundleError(f"{path}: entry '{name}' was written by another tool, or altered")
+            directory += _directory_record(expected)
             offset += len(local) + expected.file_size
-    directory = sum(_DIRECTORY_BYTES + len(name) for name in order) + _END_BYTES
-    if archive.comment or offset + directory != path.stat().st_size or archive.namelist() != order:
-        raise BundleError(f"{path}: it holds more than its entries, or was written by another tool")
+        file.seek(offset)
+        count, size = len(order), len(directory)
+        end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, size, offset, 0)
+        if file.read(size + len(end) + 1) != directory + end:
+            raise BundleError(f"{path}: it holds more than its entries, or was written by another tool")
 
 
-def _fields(info: zipfile.ZipInfo) -> tuple[object, ...]:
-    """Everything that the directory says of an entry."""
-    return (
-        *(info.header_offset, info.CRC, info.file_size, info.compress_size, info.compress_type),
-        *(info.date_time, info.create_system, info.create_version, info.extract_version, info.flag_bits),
-        *(info.external_attr, info.internal_attr, info.volume, info.reserved, info.extra, info.comment),
+def _directory_record(info: zipfile.ZipInfo) -> bytes:
+    """What the ZIP format says of an entry in the directory at its end."""
+    name = info.filename.encode()
+    fields = (
+        *(info.create_version, info.create_system, info.extract_version, 0),
+        *(0, zipfile.ZIP_STORED, 0, _MIDNIGHT_DOS),
+        *(info.CRC, info.compress_size, info.file_size),
+        *(len(name), 0, 0, 0, 0),
+        *(info.external_attr, info.header_offset),
     )
+    return struct.pack("<4s4B4H3L5H2L", b"PK\1\2", *fields) + name
 
 
 def _read(path: Path, archive: zipfile.ZipFile, name: str) -> bytes:

@@ -8,9 +8,7 @@ from pathlib import PurePosixPath
 from edgeprune.core.address import parse_address
 from edgeprune.core.errors import RequestError
 
-_FORM = (
-    "write pi@host:/opt/models/vision, ssh:NAME:/FOLDER, adb:SERIAL:/data/local/tmp/vision or local:/FOLDER"
-)
+_FORM = "write pi@host:/opt/models/vision, ssh:NAME:/FOLDER, adb:SERIAL:/data/local/tmp/vision, local:/FOLDER"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,10 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = "compress inspect explain screen profile compare apply diff init schema targets device".split()
+COMMANDS = (
+    "compress inspect explain screen profile compare bundle ship rollback status apply diff init schema "
+    "targets device keys"
+).split()
 ENGINES = {
     "torch",
     "onnx",
@@ -52,7 +55,14 @@ def test_it_runs_as_a_module_too() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], *([one] for one in COMMANDS), ["targets", "list"], ["targets", "show"], ["device", "doctor"]],
+    [
+        [],
+        *([one] for one in COMMANDS),
+        ["targets", "list"],
+        ["targets", "show"],
+        ["device", "doctor"],
+        ["keys", "new"],
+    ],
 )
 def test_every_command_has_help(here: Here, command: list[str]) -> None:
     answer = here(*command, "--help")
@@ -95,8 +105,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, compare, compress, device, diff, explain, init, inspect, "
-        "profile, schema, screen, targets",
+        "did you mean 'compress'? known: apply, bundle, compare, compress, device, diff, explain, init, "
+        "inspect, keys, profile, rollback, schema, screen, ship, status, targets",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -120,8 +130,9 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, comparison, device, device-run, diagnosis, explanation, "
-        "inspection, job, plan, plan-difference, profile, recipe, report, screening, target, transcript",
+        "did you mean 'report'? known: application, bundle, comparison, device, device-run, diagnosis, "
+        "explanation, fleet, inspection, job, plan, plan-difference, profile, recipe, report, rollout, "
+        "screening, shelf, shipment, signature, target, transcript",
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.device_documents import DEVICE_EXAMPLES
+from core.ship_documents import SHIP_EXAMPLES
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.comparison import Comparison, Row
@@ -274,6 +275,7 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
 
 EXAMPLES: tuple[Document, ...] = (
     *DEVICE_EXAMPLES,
+    *SHIP_EXAMPLES,
     TARGET,
     REQUEST,
     a_report(thinned=THINNED),
