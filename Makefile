@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-faults zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation bench-faults zoo clean
 
 install: $(VENV)/.installed
 
@@ -56,6 +56,10 @@ bench-export: $(VENV)/.zoo
 # What a device answers with after faults while shipping, in docs/benchmarks.md; needs sshd, takes about half an hour.
 bench-faults: install
 	$(BIN)/python -m benchmarks.faults
+
+# Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
+bench-emulation: install
+	$(BIN)/python -m benchmarks.emulation
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

@@ -10,7 +10,7 @@ _ORDER = """training-free-resnet56 training-free-resnet20 recovery
 criteria-resnet56 criteria-resnet20 criteria-fashion ablation screening-cost
 mnist-connections mnist-structured
 resnet20 resnet56 int8-resnet20 int8-resnet56 int8-fashion int8-speed files
-untrained readers separable memory start-up""".split()
+untrained readers separable emulation memory start-up""".split()
 
 
 def header() -> str:

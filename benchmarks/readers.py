@@ -89,7 +89,7 @@ def untrained_row(name: str) -> str:
     """Divergence before and after the refit of a network with random weights, cut to half its MACs."""
     make, size = UNTRAINED[name]
     torch.manual_seed(0)
-    coupling = couple(capture(_lived_in(make(), size), size))
+    coupling = couple(capture(lived_in(make(), size), size))
     ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
     proposal = plan(coupling, ranks, Budget(speedup=2.0), multiple=4)
     shrunk = replay(coupling, proposal)
@@ -115,7 +115,7 @@ def untrained_section(folder: Path) -> list[str]:
     ]
 
 
-def _lived_in(net: nn.Module, size: tuple[int, ...]) -> nn.Module:
+def lived_in(net: nn.Module, size: tuple[int, ...]) -> nn.Module:
     """Batch norms that know the statistics of some images: untouched ones let activations vanish."""
     inputs = torch.from_numpy(np.concatenate([one for one, _ in noise(50, size, 2).batches(50)]))
     with torch.no_grad():

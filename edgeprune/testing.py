@@ -16,7 +16,17 @@ from edgeprune.core.artifact import Format
 from edgeprune.core.completed import Completed
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.group import Group, Role, Slice
-from edgeprune.core.protocols import ConnectionCriterion, Criterion, Dataset, Link, Need, Transport
+from edgeprune.core.protocols import (
+    CalibratedQuantizer,
+    ConnectionCriterion,
+    Criterion,
+    Dataset,
+    Link,
+    Need,
+    Runtime,
+    Transport,
+)
+from edgeprune.core.ranges import chosen
 from edgeprune.core.registry import Family, find, names
 
 Floats = NDArray[np.float64]
@@ -240,6 +250,58 @@ def check_dataset(dataset: Dataset) -> None:
     assert train.labels is not None
     assert train.labels.shape == (train.size,)
     assert train.labels.dtype == np.int64
+
+
+def check_calibrated_quantizer(
+    quantizer: CalibratedQuantizer,
+    runtime: Runtime,
+    source: Path,
+    images: NDArray[np.float32],
+    folder: Path,
+) -> None:
+    """Every quantizer with ranges writes what it is told to, answers nearly alike, and gives back operators.
+
+    With every operator back the file answers as its source does.
+
+    Parameters
+    ----------
+    source : path
+        A float32 file that `runtime` loads.
+    images : array
+        A batch of the network's inputs, ten or more: the ranges are those of the first half.
+    folder : path
+        Where files may be written.
+    """
+    operators = quantizer.operators(source)
+    everything = [one.name for one in operators]
+    assert operators, "nothing in the source computes in integers"
+    assert len(set(everything)) == len(everything), "two operators share a name"
+    before = source.read_bytes()
+    ranges = chosen(quantizer.observe(source, [images[: len(images) // 2]]), "min-max")
+    assert all(low <= 0 <= high for low, high in ranges.values())
+
+    def answers(name: str, floats: Sequence[str]) -> NDArray[np.float32]:
+        quantizer.quantize_within(source, folder / name, ranges, floats)
+        return runtime.open(folder / name).infer(images)
+
+    expected = runtime.open(source).infer(images)
+    scale = float(np.abs(expected).max())
+    integers, again = answers("integers", ()), answers("again", ())
+    assert 0 < float(np.abs(integers - expected).max()) < 0.2 * scale, "it does not answer nearly alike"
+    assert (folder / "integers").read_bytes() == (folder / "again").read_bytes()
+    assert (integers == again).all()
+    floats = answers("floats", everything)
+    np.testing.assert_allclose(floats, expected, atol=1e-5 * scale)
+    for name in everything:
+        answers("one", [name])
+        assert (folder / "one").read_bytes() != (folder / "integers").read_bytes(), (
+            f"{name} stays in integers"
+        )
+    narrow = {name: (low / 100, high / 100) for name, (low, high) in ranges.items()}
+    quantizer.quantize_within(source, folder / "narrow", narrow)
+    narrowed = runtime.open(folder / "narrow").infer(images)
+    assert np.abs(narrowed - expected).max() > np.abs(integers - expected).max(), "it takes no ranges"
+    assert source.read_bytes() == before, "it changed its source"
 
 
 AWKWARD = (

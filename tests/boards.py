@@ -66,8 +66,8 @@ class Board:
 
 
 @contextmanager
-def sshd(folder: Path) -> Iterator[Board]:
-    """An sshd of this user's own, with its own keys."""
+def sshd(folder: Path, more: str = "") -> Iterator[Board]:
+    """An sshd of this user's own, with its own keys, and more settings."""
     if SSHD is None:
         pytest.skip("no sshd; Debian: apt-get install openssh-server")
     if os.geteuid() == 0:
@@ -76,7 +76,7 @@ def sshd(folder: Path) -> Iterator[Board]:
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(command, check=True)
     port = free_port()
-    (folder / "sshd.conf").write_text(SSHD_SETTINGS.format(port=port, folder=folder))
+    (folder / "sshd.conf").write_text(SSHD_SETTINGS.format(port=port, folder=folder) + more)
     kind, key = (folder / "hostkey.pub").read_text().split()[:2]
     (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {kind} {key}\n")
     with (folder / "sshd.log").open("wb") as log:
@@ -102,9 +102,12 @@ class Phone:
 
 
 @contextmanager
-def adbd(folder: Path) -> Iterator[Phone]:
-    """A real adbd. It listens on all interfaces and asks for nothing, so its network is its own."""
-    program = adbd_program()
+def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
+    """A real adbd. It listens on all interfaces and asks for nothing, so its network is its own.
+
+    `start` starts another one in the background than this machine's, at port 6666.
+    """
+    start = start or started(adbd_program())
     if shutil.which("adb") is None:
         pytest.skip("no adb; Debian: apt-get install adb")
     if subprocess.run(["unshare", "-Urn", "true"], capture_output=True, check=False).returncode:
@@ -113,8 +116,8 @@ def adbd(folder: Path) -> Iterator[Phone]:
     script = Path(__file__).with_name("forward.py")
     inside = f"""
         ip link set lo up
-        ADBD_PORT=6666 LD_LIBRARY_PATH={":".join(map(str, library_folders(program)))} {program} &
-        for i in $(seq 50); do adb connect 127.0.0.1:6666 | grep -q '^connected' && break; sleep 0.1; done
+        {start}
+        for i in $(seq 100); do adb connect 127.0.0.1:6666 | grep -q '^connected' && break; sleep 0.1; done
         exec {sys.executable} {script} unix:{gate} tcp:5037"""
     environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
     with (folder / "adbd.log").open("wb") as log:
@@ -125,7 +128,7 @@ def adbd(folder: Path) -> Iterator[Phone]:
     port = free_port()
     bridge = subprocess.Popen([sys.executable, str(script), f"tcp:{port}", f"unix:{gate}"])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not gate.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 pytest.skip(f"adbd does not start here: {(folder / 'adbd.log').read_text()[-300:]}")
@@ -138,6 +141,11 @@ def adbd(folder: Path) -> Iterator[Phone]:
             one.wait()
 
 
+def started(program: Path) -> str:
+    """The line that starts an adbd of this machine's own architecture."""
+    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program} &"
+
+
 def adbd_program() -> Path:
     """Debian's adbd, unpacked beside the system; fetched once where apt can."""
     root = CACHE / "adbd"
@@ -145,18 +153,20 @@ def adbd_program() -> Path:
     if not program.exists():
         sources = Path("/etc/apt/sources.list.d/debian.sources")
         try:
-            _unpack_adbd(root, sources.read_text())
+            unpack_backports(root, sources.read_text(), ADBD_PACKAGES.split(), ["libprotobuf32"])
         except (OSError, subprocess.SubprocessError, IndexError, StopIteration) as error:
             pytest.skip(f"no adbd, and Debian's package cannot be fetched: {error}")
     return program
 
 
-def _unpack_adbd(root: Path, sources: str) -> None:
+def unpack_backports(
+    root: Path, sources: str, newer: list[str], stable: list[str], architecture: str = ""
+) -> None:
     """Fetch from backports of the machine's own mirror, with package lists apart from the system's."""
     mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     release = next(line for line in Path("/etc/os-release").read_text().splitlines() if "CODENAME" in line)
     name = release.partition("=")[2]
-    state = root.with_name("adbd-packages")
+    state = root.with_name(f"{root.name}-packages")
     for part in ("lists/partial", "archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
@@ -168,9 +178,11 @@ def _unpack_adbd(root: Path, sources: str) -> None:
         "Dir::Cache": state, "Dir::Etc::SourceList": state / "sources.list", "Dir::Etc::SourceParts": "-",
         "APT::Sandbox::User": "root", "Debug::NoLocking": "true",
     }  # fmt: skip
+    if architecture:
+        settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
     (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
     environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
-    wanted = [f"{one}/{name}-backports" for one in ADBD_PACKAGES.split()] + ["libprotobuf32"]
+    wanted = [f"{one}/{name}-backports" for one in newer] + stable
     for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", *wanted]):
         subprocess.run(
             command, cwd=state / "archives", env=environment, check=True, capture_output=True, timeout=120

@@ -61,13 +61,15 @@ STEPS = [
     "export the original",
     "export",
     "quantize",
+    "guard",
     "accuracy of the original",
     "accuracy of the shrunk network",
     "verify",
+    "tflite runtime",
     "profile",
 ]
 # Where a run goes on that was stopped within a stage of the journal, behind that stage's first step.
-GOES_ON = {"sensitivity": "screen", "verify": "accuracy of the original"}
+GOES_ON = {"sensitivity": "screen", "guard": "quantize", "verify": "accuracy of the original"}
 
 
 @dataclass

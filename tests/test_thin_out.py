@@ -126,7 +126,7 @@ def test_the_run_keeps_the_budget_and_the_report_counts_what_is_left(desk: Path,
 def test_zeros_are_in_every_file_where_the_network_has_them(desk: Path, whole: Report) -> None:
     weights = weights_of(shrunk(desk / "whole"))
     assert {one.path for one in whole.artifacts} == {
-        f"model{kind}.{format}" for kind in ("", ".fp16", ".int8") for format in ("onnx", "tflite")
+        f"model{kind}.{format}" for kind in ("", ".fp16", ".int8-static") for format in ("onnx", "tflite")
     }
     for one in whole.artifacts:
         held = constants(desk / "whole" / one.path)

@@ -9,6 +9,7 @@ import typer
 
 import edgeprune
 from edgeprune.cli import (
+    capsule,
     compare,
     compress,
     device,
@@ -22,6 +23,7 @@ from edgeprune.cli import (
     setup,
     shipping,
     targets,
+    verify,
 )
 from edgeprune.cli.usage import usage_error
 from edgeprune.core.errors import EdgepruneError, Interrupted, RequestError
@@ -43,6 +45,7 @@ app.command()(inspect.inspect)
 app.command()(explain.explain)
 app.command()(screen.screen)
 app.command()(profile.profile)
+app.command()(verify.verify)
 app.command()(compare.compare)
 app.command()(shipping.bundle)
 app.command()(shipping.ship)
@@ -53,6 +56,7 @@ app.command()(plans.diff)
 app.command()(setup.init)
 app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
+app.add_typer(capsule.app, name="capsule")
 app.add_typer(device.app, name="device")
 app.add_typer(keys.app, name="keys")
 

@@ -101,6 +101,18 @@ def compress(
             "default 1. With --max-drop its bound holds instead."
         ),
     ] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Inputs at a time: 1, or free; default free where the format can.")
+    ] = None,
+    layout: Annotated[
+        str, typer.Option(help="Of the files' image input: nchw, or nhwc as cameras have it.")
+    ] = "nchw",
+    camera: Annotated[
+        bool, typer.Option("--camera", help="Files take 8-bit frames, and cast and normalise them inside.")
+    ] = False,
+    answer: Annotated[
+        str, typer.Option(help="What files answer: scores, as the network does, or softmax, argmax, top5.")
+    ] = "scores",
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/MODEL-TARGET.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     allow_inexact: options.AllowInexact = None,
@@ -113,6 +125,7 @@ def compress(
     if learning_rate is not None and not 0 < learning_rate < float("inf"):
         raise RequestError(f"--learning-rate {learning_rate:g} teaches nothing", hint="give a number above 0")
 
+    from edgeprune.core.interface import interface_of
     from edgeprune.core.recovery import Recovery, require_augment
     from edgeprune.core.registry import names
     from edgeprune.core.request import QUANTIZED_DROP, Budget, Images
@@ -136,6 +149,7 @@ def compress(
         augment=require_augment(augment) if augment is not None else None,
         command=train_command,
     )
+    interface = interface_of(batch, layout, answer, camera=camera)
     for one in format or []:
         if one not in names("exporters"):
             raise RequestError(f"unknown format '{one}'", hint=did_you_mean(one, names("exporters")))
@@ -163,7 +177,8 @@ def compress(
                 rounds=rounds or 1,
                 epochs=epochs,
                 recovery=recovery,
-                formats=tuple(format or ()),  # type: ignore[arg-type]
+                formats=tuple(format or ()),
+                interface=interface,
                 precisions=tuple(precision or ()),  # type: ignore[arg-type]
                 quantized_drop=QUANTIZED_DROP if quantized_drop is None else quantized_drop,
                 out=out,

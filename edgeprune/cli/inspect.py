@@ -1,4 +1,4 @@
-"""`edgeprune inspect`: what can be cut, and why the rest cannot."""
+"""`edgeprune inspect`: what can be cut, and why the rest cannot; of a finished file, what it holds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import typer
 
 from edgeprune.cli import options
 from edgeprune.core.inputs import parse_input
+from edgeprune.core.registry import names
 
 
 def inspect(
-    model: options.AnyModel = None,
+    model: options.AnyFile = None,
     arch: options.Arch = None,
     input: options.Inputs = None,
     tree: Annotated[
@@ -22,7 +23,18 @@ def inspect(
     trust_pickle: options.TrustPickle = False,
     json: options.Json = False,
 ) -> None:
-    """List the groups of channels that go together, what each would save, and what is locked."""
+    """List the groups of channels that go together; of an .onnx or .tflite file, what it holds."""
+    if model is not None and model.suffix.removeprefix(".") in names("formats"):
+        from edgeprune.stages.look_into import look_into
+
+        held = look_into(model)
+        if json:
+            print(held.to_json())
+        else:
+            from edgeprune.cli.held import print_contents
+
+            print_contents(held)
+        return
     inputs = tuple(parse_input(one) for one in input or [])
 
     from edgeprune.cli import render

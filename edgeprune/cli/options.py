@@ -39,6 +39,12 @@ AllowInexact = Annotated[
 AnyModel = Annotated[
     Path | None, typer.Argument(help="A .pt2 archive, state dict or checkpoint; none with --arch.")
 ]
+AnyFile = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A .pt2 archive, state dict or checkpoint, none with --arch; or an .onnx or .tflite file."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the document instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Target = Annotated[

@@ -28,12 +28,16 @@ def schema(
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
     from edgeprune.core.bundle import Bundle, Signature
+    from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
+    from edgeprune.core.contents import Contents
     from edgeprune.core.device_run import DeviceRun, Job
     from edgeprune.core.diagnosis import Diagnosis
+    from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
     from edgeprune.core.fleet import Fleet, Rollout
     from edgeprune.core.inspection import Inspection
+    from edgeprune.core.packages.lock import PackageLock
     from edgeprune.core.plan import Plan, PlanDifference
     from edgeprune.core.profiling import Profiling
     from edgeprune.core.recipe import Recipe
@@ -47,10 +51,14 @@ def _documents() -> dict[str, type[Document]]:
     return {
         "application": Application,
         "bundle": Bundle,
+        "capsule": Capsule,
+        "capsule-lock": PackageLock,
         "comparison": Comparison,
+        "contents": Contents,
         "device": Survey,
         "device-run": DeviceRun,
         "diagnosis": Diagnosis,
+        "emulation": Emulation,
         "explanation": Explanation,
         "fleet": Fleet,
         "inspection": Inspection,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from edgeprune.core.document import Document
 from edgeprune.core.files import sha256
 
-Format = Literal["onnx", "tflite", "pt2"]
+Format = Annotated[str, StringConstraints(pattern="^[a-z0-9][a-z0-9-]*$")]
+"""The name of the exporter that writes it: onnx, tflite, pt2, or one that a plug-in brings."""
 Precision = Literal[
     "fp32", "fp16", "int8-static", "int8-dynamic", "int8-weight-only", "int8w-int16a", "int4-weight-only"
 ]
@@ -36,6 +37,9 @@ class Artifact(Document):
     parent: str = Field(description="SHA-256 of the file this one was made from")
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
+    transposes: int | None = Field(
+        default=None, description="operators left in the file that only reorder axes; null: not counted"
+    )
 
     @classmethod
     def of_file(

@@ -9,7 +9,8 @@ from pathlib import Path
 from edgeprune.core.errors import DeviceError, RequestError
 from edgeprune.core.survey import Survey
 
-_PACKAGES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+CARRIED_FORMATS = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+"""Formats that our Python files on devices know, and the package that they need for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def choose_interpreter(
             return Interpreter(f"the device's own {one.path} {one.version} with {words}", one.path)
     if not facts.machine:  # a rehearsed device says nothing of itself
         return Interpreter("a Python of the device's own", python or "python3")
-    wanted = " ".join(["numpy", *(_PACKAGES[format] for format in formats)])
+    wanted = " ".join(["numpy", *(CARRIED_FORMATS[format] for format in formats)])
     found = "; ".join(
         f"{one.path} {one.version} has {', '.join(one.packages) or 'none of them'}" for one in facts.pythons
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar
 
@@ -91,7 +91,7 @@ class Run:
             seconds=round(time.perf_counter() - started, 3),
             files={str(path.relative_to(self.folder)): sha256(path) for path in files},
         )
-        stages = {**self._journal.stages, name: done}
+        stages = {**_rewritten(self._journal.stages, done), name: done}
         self._journal = self._journal.model_copy(update={"stages": stages})
         self._journal.save(self._path)
         return value
@@ -131,6 +131,16 @@ class Run:
 def hidden(name: str) -> str:
     """The name of a file that only a resumed run needs, relative to the run folder."""
     return f"{JOURNAL}/{name}"
+
+
+def _rewritten(stages: Mapping[str, Entry], done: Entry) -> dict[str, Entry]:
+    """Earlier stages, with the hashes of those of their files that this one wrote again."""
+    return {
+        name: entry.model_copy(
+            update={"files": {file: done.files.get(file, known) for file, known in entry.files.items()}}
+        )
+        for name, entry in stages.items()
+    }
 
 
 def _changed(old: Request, new: Request) -> list[str]:

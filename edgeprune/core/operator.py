@@ -32,10 +32,17 @@ class Step:
 def short_name(name: str) -> str:
     """An operator's name as people read it: converters write the classes of all modules around it, too.
 
-    `pkg.Net/torch.nn.modules.container.Sequential_features/pkg.Block_0;;...` becomes `features.0`.
+    `pkg.Net/torch.nn.modules.container.Sequential_features/pkg.Block_0;;...` becomes `features.0`. Of modules
+    that were fused into one operator (`pkg.Net;;pkg.Net/torch.nn.modules.conv.Conv2d_stem;`: what `pkg.Net`
+    itself applies to what `stem` answers), the innermost names it; of equal ones the last, which ran first.
     """
-    first = next((part for part in name.split(";") if part), name)
-    first = re.sub(r"edgeprune-file:\S*?\.py\.", "", first)
-    modules = [re.match(r"(?:.*\.)?[A-Za-z0-9]+_(\w+)$", part) for part in first.split("/")]
-    path = ".".join(found[1] for found in modules if found is not None)
-    return path if "/" in first and path else first
+    parts = [re.sub(r"edgeprune-file:\S*?\.py\.", "", part) for part in name.split(";") if part]
+    paths = [_modules(part) for part in parts]
+    innermost = max(reversed(paths), key=len, default=[])
+    return ".".join(innermost) if innermost else next(iter(parts), name)
+
+
+def _modules(scope: str) -> list[str]:
+    """Names of the modules around an operator, outermost first; none of the network itself."""
+    found = (re.match(r"(?:.*\.)?[A-Za-z0-9]+_(\w+)$", part) for part in scope.split("/")[1:])
+    return [one[1] for one in found if one is not None]

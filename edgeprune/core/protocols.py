@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.completed import Completed
+from edgeprune.core.contents import Contents
 from edgeprune.core.group import Group, Role
 from edgeprune.core.operator import Operator, Step
 from edgeprune.core.ranges import Histogram, Range
@@ -141,6 +142,18 @@ class Exporter(Protocol):
         """Write `path`; raises ModelError naming the operator the format lacks."""
 
 
+class FileFormat(Protocol):
+    """Reads files of one format, and writes notes into them."""
+
+    format: Format
+
+    def look(self, path: Path) -> Contents:
+        """What the file says of itself; raises ModelError where it is damaged or of another format."""
+
+    def note(self, source: Path, path: Path, notes: Mapping[str, str]) -> None:
+        """Write `source` to `path` with these notes in place of its own, and the same network."""
+
+
 class Quantizer(Protocol):
     """Makes a smaller file from a float32 file of the same format."""
 
@@ -246,8 +259,13 @@ class Transport(Protocol):
 class Runtime(Protocol):
     """Loads files of one format on this machine."""
 
-    format: Format
-    threads: int
+    @property
+    def format(self) -> Format:
+        """What it opens."""
+
+    @property
+    def threads(self) -> int:
+        """How many it computes with."""
 
     def open(self, path: Path) -> Session:
         """Load a file; raises DeviceError when the runtime refuses it."""
@@ -271,6 +289,7 @@ __all__ = [
     "Dataset",
     "Evidence",
     "Exporter",
+    "FileFormat",
     "Files",
     "Link",
     "Need",

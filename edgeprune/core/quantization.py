@@ -75,7 +75,7 @@ class Quantization(Document):
     repaired: bool
     before: Step = Field(description="with every operator in integers")
     fallbacks: tuple[Fallback, ...] = ()
-    after: Step
+    after: Step = Field(description="with these operators back; with all of them where nothing holds")
     holds: bool
 
     @property
@@ -91,3 +91,4 @@ class Quantized(Document):
     failed: dict[str, str] = Field(default_factory=dict)
     made: dict[str, Quantization] = Field(default_factory=dict, description="by path, calibrated files only")
     unmet: tuple[str, ...] = Field(default=(), description="bounds that no integer file kept to")
+    doubts: tuple[str, ...] = Field(default=(), description="what is wrong with the calibration images")

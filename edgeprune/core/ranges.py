@@ -41,8 +41,9 @@ class Histogram:
         self._counts = np.zeros(_BINS)
 
     def add(self, values: NDArray[np.floating]) -> None:
-        """Count the values of a tensor; of a large one an evenly spread part."""
+        """Count the finite values of a tensor; of a large one an evenly spread part."""
         flat: NDArray[np.floating] = values.reshape(-1)
+        flat = flat[np.isfinite(flat)]
         if not flat.size:
             return
         self.lowest, self.highest = min(self.lowest, float(flat.min())), max(self.highest, float(flat.max()))

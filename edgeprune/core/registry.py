@@ -12,7 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgeprune.core.errors import PluginError, did_you_mean, nearest
 
-Family = typing.Literal["criteria", "datasets", "exporters", "quantizers", "runtimes", "transports"]
+Family = typing.Literal[
+    "criteria", "datasets", "exporters", "formats", "quantizers", "runtimes", "transports"
+]
 
 
 def names(family: Family) -> list[str]:

@@ -127,6 +127,21 @@ class Latencies(Document):
     latencies: tuple[Latency, ...]
 
 
+class OldRuntime(Document):
+    """What tflite-runtime, which many boards have in place of LiteRT, makes of a file."""
+
+    ships: bool | None = Field(description="may go to a device that has only that; null: not tried")
+    why: str = Field(default="", description="why it may not, or why it was not tried")
+    version: str = ""
+    p50_ms: float | None = Field(default=None, description="of one inference there, on this machine")
+
+
+class OldRuntimes(Document):
+    """Everything that was tried with tflite-runtime, by path."""
+
+    files: dict[str, OldRuntime]
+
+
 class DeliveredArtifact(Artifact):
     """An artifact with everything that is known about it."""
 
@@ -145,6 +160,9 @@ class DeliveredArtifact(Artifact):
     )
     deflated: int | None = Field(
         default=None, description="bytes after zlib at level 9, where connections went: zeros pack well"
+    )
+    tflite_runtime: OldRuntime | None = Field(
+        default=None, description="of a TFLite file: whether it may go where only tflite-runtime is"
     )
 
 

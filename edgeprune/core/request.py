@@ -10,6 +10,7 @@ from pydantic import Field
 from edgeprune.core.artifact import Format, Precision
 from edgeprune.core.document import Document
 from edgeprune.core.inputs import InputSize
+from edgeprune.core.interface import Interface
 from edgeprune.core.plan import Cost
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.recovery import Recovery
@@ -125,6 +126,7 @@ class Request(Document):
     epochs: int = Field(default=0, ge=0)
     recovery: Recovery = Recovery()
     formats: tuple[Format, ...] = ()
+    interface: Interface = Interface()
     precisions: tuple[Precision, ...] = Field(default=(), description="of the files beside float32 ones")
     quantized_drop: float = Field(
         default=QUANTIZED_DROP,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.errors import DataError
+from edgeprune.core.interface import Interface
 from edgeprune.core.recipe import Preprocess
 
 Floats = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,8 @@ class Split:
     samples: Samples
     indices: NDArray[np.int64]
     preprocess: Preprocess
+    interface: Interface | None = None
+    """Of the files that are fed with them; None for the network itself."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -55,18 +60,48 @@ class Split:
 
     def take(self, count: int) -> Split:
         """The first `count` samples (all when there are fewer)."""
-        return Split(self.samples, self.indices[:count], self.preprocess)
+        return replace(self, indices=self.indices[:count])
 
     def at(self, places: NDArray[np.int64]) -> Split:
         """The samples at these places of the split, in their order."""
-        return Split(self.samples, self.indices[places], self.preprocess)
+        return replace(self, indices=self.indices[places])
 
     def batches(self, size: int) -> Iterator[tuple[Floats, Labels | None]]:
-        """Inputs of shape (<= size, channels, ...) with their labels, in order."""
+        """Inputs of shape (<= size, channels, ...) with their labels, in order.
+
+        For files that take 8-bit frames they are integers, whatever their type says: engines take either.
+
+        Raises
+        ------
+        DataError
+            NaN or infinite values, another number of channels than the recipe's, or no 8-bit frames.
+        """
         for start in range(0, len(self.indices), size):
             chosen = self.indices[start : start + size]
             labels = None if self.samples.labels is None else self.samples.labels[chosen]
-            yield self._prepare(self.samples.read(chosen.tolist())), labels
+            yield self._as_taken(self.samples.read(chosen.tolist())), labels
+
+    def for_files(self, interface: Interface) -> Split:
+        """The same samples, in batches as files with this interface take them."""
+        return replace(self, interface=interface)
+
+    def _as_taken(self, raw: NDArray[np.generic]) -> Floats:
+        if self.interface is None:
+            return self._prepare(raw)
+        inputs = self._frames(raw) if self.interface.camera else self._prepare(raw)
+        return cast(Floats, self.interface.laid_out(inputs))
+
+    def _frames(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
+        # Floating point passes for 8-bit levels only where the recipe says how they are scaled.
+        levels = np.issubdtype(raw.dtype, np.integer) or self.preprocess.scale is not None
+        if not levels or not np.array_equal(raw, raw.astype(np.uint8)):
+            raise DataError(
+                f"{self.samples.name}: --camera takes 8-bit images, these are others ({raw.dtype})",
+                hint="bring images of whole numbers from 0 to 255, or leave --camera out",
+            )
+        frames = raw.astype(np.uint8)
+        crop = self.preprocess.crop
+        return np.ascontiguousarray(_centre_crop(frames, crop) if crop else frames)
 
     def _prepare(self, raw: NDArray[np.generic]) -> Floats:
         recipe = self.preprocess
@@ -223,7 +258,7 @@ def _stratified_order(samples: Samples, seed: int) -> NDArray[np.int64]:
     return shuffled[np.argsort(rank, kind="stable")]
 
 
-def _centre_crop(inputs: Floats, size: int) -> Floats:
+def _centre_crop(inputs: NDArray[Pixel], size: int) -> NDArray[Pixel]:
     height, width = inputs.shape[-2:]
     if min(height, width) < size:
         raise DataError(f"images of {height}x{width} are smaller than the crop of {size}")

@@ -48,6 +48,12 @@ class Target(Document):
     summary: str
     host: Host
     runtimes: dict[Format, str] = Field(min_length=1, description="runtime plug-in per file format")
+    formats: tuple[Format, ...] = Field(
+        default=(), description="formats made when none is asked for; default: all that have a runtime"
+    )
+    versions: dict[str, str] = Field(
+        default_factory=dict, description="the oldest version of each runtime that must read the files"
+    )
     precisions: tuple[Precision, ...] = Field(min_length=1)
     threads: int = Field(gt=0, description="threads to measure with")
     channels: Channels
@@ -55,6 +61,15 @@ class Target(Document):
     int8: tuple[Precedent, ...] = Field(
         default=(), description="what static int8 gave here, for known networks: advice rests on it"
     )
+
+    @property
+    def oldest(self) -> dict[Format, str]:
+        """Per format the oldest version of its runtime that must read the files, where the target says it."""
+        return {
+            format: self.versions[runtime]
+            for format, runtime in self.runtimes.items()
+            if runtime in self.versions
+        }
 
     def at_hand(self) -> bool:
         """Whether this very machine is the target, so that a latency measured here is the target's."""

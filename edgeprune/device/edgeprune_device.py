@@ -54,7 +54,7 @@ class Model:
         if self._follow:
             self.refresh()
         with self._lock:
-            return self._version.infer(np.ascontiguousarray(inputs, dtype=np.float32))
+            return self._version.infer(np.ascontiguousarray(inputs, dtype=self._version.dtype))
 
     @property
     def version(self) -> str:
@@ -105,6 +105,8 @@ class _Version:
         self.manifest = _manifest(here)
         artifact = self.manifest["artifact"]
         path = here / artifact["path"]
+        # 8-bit frames are passed on as they are.
+        self.dtype = artifact["inputs"][0]["dtype"] if artifact["inputs"] else "float32"
         if _sha256(path) != artifact["sha256"]:
             raise LoadError(f"{path}: it is damaged (its SHA-256 differs); ship it again, or roll back")
         threads = threads or min(self.manifest["requires"]["threads"], os.cpu_count() or 1)

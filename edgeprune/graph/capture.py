@@ -132,10 +132,7 @@ class Program:
 
         Source lines (they hold absolute paths) and class names are only written with `sources`.
         """
-        exported = self.exported()
-        for node in exported.graph.nodes if not sources else ():
-            for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "custom"):
-                node.meta.pop(key, None)
+        exported = self.exported() if sources else without_sources(self.exported())
         buffer = io.BytesIO()
         torch.export.save(exported, buffer)
         with written_whole(path) as scratch:
@@ -221,6 +218,14 @@ def _require_batch(found: Sequence[Tensor]) -> None:
             f"the network answers a batch of 2 with shape {tuple(found[0].shape)}",
             hint="the first output axis must be the batch",
         )
+
+
+def without_sources(fresh: ExportedProgram) -> ExportedProgram:
+    """The program, of which nobody else holds a part, without the user's paths and class names."""
+    for node in fresh.graph.nodes:
+        for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "custom"):
+            node.meta.pop(key, None)
+    return fresh
 
 
 def rebuild(program: Program, tensors: Mapping[str, Tensor]) -> GraphModule:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ import torch
 from edgeprune.core.artifact import Artifact, Format, Precision
 from edgeprune.core.errors import StorageError
 from edgeprune.core.files import deflated_bytes, sha256, storage_errors
+from edgeprune.core.interface import Interface
 from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
+from edgeprune.core.plan import PLAN
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
-from edgeprune.core.report import Delivery, Judgement, Latencies, Qualities, Report
+from edgeprune.core.report import Delivery, Judgement, Latencies, OldRuntimes, Qualities, Report, Verdict
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Images, Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
@@ -34,9 +36,12 @@ from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.advise import advise
 from edgeprune.stages.ask import ask
+from edgeprune.stages.describe import describe, notes_of
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
+from edgeprune.stages.locate import located
+from edgeprune.stages.old_runtime import try_old_runtime
 from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
@@ -68,6 +73,7 @@ def compress(
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: tuple[Format, ...] = (),
+    interface: Interface | None = None,
     precisions: tuple[Precision, ...] = (),
     quantized_drop: float = QUANTIZED_DROP,
     out: str | Path | None = None,
@@ -102,6 +108,8 @@ def compress(
     quantized_drop : float
         Points that an integer file with calibrated ranges may lose against its float32 file before operators
         go back to float32; with `max_drop` in the budget, that bound holds for the files instead.
+    interface : Interface, optional
+        What the files take and answer, where that is to differ from the network: camera frames, classes.
     out : path, optional
         The run folder; default `runs/<model>-<target>`. A run of the same request is continued, an
         unfinished one of another request makes room, a finished one is never touched.
@@ -134,6 +142,7 @@ def compress(
             epochs=epochs,
             recovery=recovery,
             formats=formats,
+            interface=interface,
             precisions=precisions,
             quantized_drop=quantized_drop,
             seed=seed,
@@ -193,7 +202,9 @@ def _run(
 
     def baseline_stage() -> Delivery:
         return run.stage(
-            "baseline", lambda: _baseline(original, request, folder, progress), DeliveryStore("baseline.json")
+            "baseline",
+            lambda: _baseline(original, request, target, folder, progress),
+            DeliveryStore("baseline.json"),
         )
 
     size = None
@@ -217,7 +228,7 @@ def _run(
 
     baseline = baseline_stage()
     exported = run.stage(
-        "export", lambda: _export(final, request, folder, progress), DeliveryStore("exported.json")
+        "export", lambda: _export(final, request, target, folder, progress), DeliveryStore("exported.json")
     )
     smaller = run.stage(
         "quantize",
@@ -229,6 +240,16 @@ def _run(
         "verify",
         lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
         Documents(Judgement, hidden("judgement.json")),
+    )
+    artifacts = run.stage(
+        "describe",
+        lambda: _describe(artifacts, folder, request, judgement),
+        DeliveryStore("described.json"),
+    ).artifacts
+    old_runtimes = run.stage(
+        "tflite-runtime",
+        lambda: OldRuntimes(files=try_old_runtime(artifacts, folder, target, progress=progress)),
+        Documents(OldRuntimes, hidden("tflite-runtime.json")),
     )
     macs = {one.path: made.plan.after.macs for one in artifacts}
     macs |= {one.path: made.plan.before.macs for one in baseline.artifacts}
@@ -260,6 +281,7 @@ def _run(
             latencies=latencies,
             seconds=run.seconds,
             deflated=_deflated((*artifacts, *baseline.artifacts), folder) if made.thinned else {},
+            old_runtimes=old_runtimes.files,
         )
     )
     if run.team.first:
@@ -291,19 +313,32 @@ def _retrain(network: Program, request: Request, folder: Path, progress: Progres
     )
 
 
-def _export(program: Program, request: Request, folder: Path, progress: Progress) -> Delivery:
-    parent = sha256(folder / MODEL)
-    artifacts, failed = export(program, request.formats, folder, parent=parent, progress=progress)
+def _export(program: Program, request: Request, target: Target, folder: Path, progress: Progress) -> Delivery:
+    artifacts, failed = export(
+        program,
+        request.formats,
+        folder,
+        parent=sha256(folder / MODEL),
+        interface=request.interface,
+        preprocess=request.preprocess,
+        versions=target.oldest,
+        progress=progress,
+    )
     return Delivery(artifacts=tuple(artifacts), failed=failed)
 
 
-def _baseline(original: Program, request: Request, folder: Path, progress: Progress) -> Delivery:
+def _baseline(
+    original: Program, request: Request, target: Target, folder: Path, progress: Progress
+) -> Delivery:
     """The original as float32 files, kept out of sight: only their latency is reported."""
     artifacts, failed = export(
         original,
         request.formats,
         folder / hidden("original"),
         parent=request.model_sha256,
+        interface=request.interface,
+        preprocess=request.preprocess,
+        versions=target.oldest,
         name="export the original",
         progress=progress,
     )
@@ -322,7 +357,10 @@ def _weigh(
 ) -> SizeBound:
     progress.start("weigh the original")
     calibration = splits.calibration if splits else None
-    bound = weighed(coupling, whole.artifacts, target.precisions, calibration, request.budget, folder)
+    if calibration is not None:
+        calibration = calibration.for_files(request.interface)
+    precisions = request.precisions or target.precisions
+    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
     progress.finish()
     return bound
 
@@ -339,8 +377,19 @@ def _verify(
 ) -> Judgement:
     if splits is None:
         quality = Qualities(original=None, shrunk=None, note="data-free: no accuracy is claimed")
-        verdicts = verify(final, artifacts, folder, target, None, progress=progress)
-        return Judgement(quality=quality, verdicts=tuple(verdicts))
+        verdicts = verify(
+            final,
+            artifacts,
+            folder,
+            target,
+            None,
+            interface=request.interface,
+            preprocess=request.preprocess,
+            progress=progress,
+        )
+        return Judgement(
+            quality=quality, verdicts=_located(verdicts, final, artifacts, folder, target, request)
+        )
     _, before = judge(original, splits.test, progress, "original")
     _, after = judge(final, splits.test, progress, "shrunk network")
     quality = compare_answers(before, after, splits.test.labels, request.labels)
@@ -353,10 +402,40 @@ def _verify(
         reference=after,
         original=before,
         guard=guard_of(request, labelled=splits.test.labels is not None),
+        interface=request.interface,
         progress=progress,
     )
     claim = claimed(before, after, splits.test.labels, request.budget)
-    return Judgement(quality=quality, claim=claim, verdicts=tuple(verdicts))
+    return Judgement(
+        quality=quality,
+        claim=claim,
+        verdicts=_located(verdicts, final, artifacts, folder, target, request),
+    )
+
+
+def _located(
+    verdicts: Sequence[Verdict],
+    final: Program,
+    artifacts: tuple[Artifact, ...],
+    folder: Path,
+    target: Target,
+    request: Request,
+) -> tuple[Verdict, ...]:
+    """The verdicts, each failed one with the operator at fault; of files that are fed as the network is."""
+    if not request.interface.plain:
+        return tuple(verdicts)
+    one = final.example(1).numpy()
+    return tuple(
+        located(verdict, final, artifact, folder, target, one)
+        for verdict, artifact in zip(verdicts, artifacts, strict=True)
+    )
+
+
+def _describe(
+    artifacts: tuple[Artifact, ...], folder: Path, request: Request, judgement: Judgement
+) -> Delivery:
+    notes = notes_of(request, folder / PLAN)
+    return Delivery(artifacts=tuple(describe(artifacts, folder, notes, judgement.verdicts)))
 
 
 def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeprune.core.contents import Contents
 from edgeprune.core.explanation import Explanation
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Inspection
@@ -16,6 +17,7 @@ from edgeprune.stages.ask import ask_to_look
 from edgeprune.stages.explain import explain_layer
 from edgeprune.stages.inspect import inspect_groups
 from edgeprune.stages.load import load
+from edgeprune.stages.look_into import look_into
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,6 +36,11 @@ def inspect(
     `input` is the size of its one input without the batch, or one `InputSize` for each of several.
     """
     return inspect_groups(_coupled(model, arch, input, trust_pickle, allow_inexact))
+
+
+def contents(path: str | Path) -> Contents:
+    """What an ONNX or TFLite file says of itself: ends, operators, weights, the notes written into it."""
+    return look_into(Path(path))
 
 
 def explain(

@@ -14,7 +14,9 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.journal import hidden
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.quantization import Guard, Quantization, Quantized
+from edgeprune.core.registry import names
 from edgeprune.core.report import Delivery
+from edgeprune.core.representative import doubts
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.target import Target
@@ -25,6 +27,8 @@ from edgeprune.stages.guard import Bench, guarded
 from edgeprune.stages.quantize import calibrated, quantize
 from edgeprune.stages.verify import judge
 
+_DOUBTED = 100
+"""Images that are looked at before ranges are learnt from them."""
 _FOUR_BITS = frozenset({"int4-weight-only"})
 CHANGED = 5.0
 """Percent of the answers that an integer file may change where there are no labels; the int8 files of
@@ -65,21 +69,26 @@ def quantized(
     if splits is None:
         plain, failed = quantize(exported.artifacts, wanted, None, folder, progress=progress)
         return Quantized(artifacts=tuple(plain), failed=failed)
-    mender = _Mender(final, splits.calibration, folder, progress, seed=request.seed)
+    mender = _Mender(final, splits.calibration, folder, progress, request, target)
     guarded_ones = [one for one in wanted if calibrated(one)]
-    plain, failed = [], {}
-    for precision in wanted:
-        if precision not in guarded_ones:
-            sources = (
-                mender.prepared(exported.artifacts, 4) if precision in _FOUR_BITS else exported.artifacts
-            )
-            made, refused = quantize(sources, [precision], splits.calibration, folder, progress=progress)
-            plain += made
-            failed |= refused
+    four_bits = [one for one in wanted if one in _FOUR_BITS]
+    others = [one for one in wanted if one not in {*guarded_ones, *four_bits}]
+    shown = splits.calibration.for_files(request.interface)
+    plain, failed = quantize(exported.artifacts, others, shown, folder, progress=progress)
+    if four_bits:
+        sources = mender.prepared(exported.artifacts, 4)
+        made, refused = quantize(sources, four_bits, shown, folder, progress=progress)
+        plain += made
+        failed |= refused
     if not guarded_ones:
         return Quantized(artifacts=tuple(_in_order(plain, exported.artifacts, wanted)), failed=failed)
     keeper = _Keeper(original, final, request, target, splits, folder, mender)
-    jobs = [(source, precision) for source in exported.artifacts for precision in guarded_ones]
+    jobs = [
+        (source, precision)
+        for source in exported.artifacts
+        for precision in guarded_ones
+        if f"{source.format}-{precision}" in names("quantizers")
+    ]
     progress.start("guard", len(jobs))
     for source, precision in jobs:
         keeper.keep(source, precision)
@@ -91,7 +100,12 @@ def quantized(
         failed={**failed, **keeper.failed},
         made=keeper.made,
         unmet=tuple(keeper.unmet),
+        doubts=tuple(doubts(_first(splits.calibration), _first(splits.selection))),
     )
+
+
+def _first(split: Split) -> NDArray[np.float32]:
+    return next(split.batches(_DOUBTED))[0]
 
 
 def _in_order(
@@ -152,12 +166,13 @@ class _Keeper:
         guard = guard_of(self._request, labelled=selection.labels is not None)
         before = after if guard.against == "float32" else _answers(self._original, self._splits)
         return Bench(
-            calibration=self._splits.calibration,
-            selection=selection,
+            calibration=self._splits.calibration.for_files(self._request.interface),
+            selection=selection.for_files(self._request.interface),
             labels=before.argmax(1) if selection.labels is None else selection.labels,
             base=before,
-            float32=after,
+            float32=self._request.interface.expected(after),
             guard=guard,
+            interface=self._request.interface,
         )
 
 
@@ -165,36 +180,47 @@ class _Mender:
     """Float32 files whose weights were rounded for integers beforehand; each made once, when it is wanted."""
 
     def __init__(
-        self, final: Program, calibration: Split, folder: Path, progress: Progress, *, seed: int
+        self,
+        final: Program,
+        calibration: Split,
+        folder: Path,
+        progress: Progress,
+        request: Request,
+        target: Target,
     ) -> None:
-        self._final, self._calibration, self._seed = final, calibration, seed
+        self._final, self._calibration, self._request = final, calibration, request
+        self._versions = target.oldest
         self._folder, self._progress = folder, progress
         self._made: dict[tuple[int, Format], Artifact] = {}
         self._programs: dict[int, Program] = {}
 
     def repaired(self, source: Artifact) -> Path:
         """The file with weights of eight bits, rounded so that every layer's outputs stay."""
-        return self._folder / self._prepared(source, 8).path
+        # The guard is the stage that runs: within it no other may be announced.
+        return self._folder / self._prepared(source, 8, Silent()).path
 
     def prepared(self, sources: Sequence[Artifact], bits: int) -> list[Artifact]:
         """The files with weights of so many bits."""
-        return [self._prepared(one, bits) for one in sources]
+        return [self._prepared(one, bits, self._progress) for one in sources]
 
-    def _prepared(self, source: Artifact, bits: int) -> Artifact:
+    def _prepared(self, source: Artifact, bits: int, progress: Progress) -> Artifact:
         key = (bits, source.format)
         if key not in self._made:
             if bits not in self._programs:
-                self._progress.start(f"round to {bits} bits")
-                self._programs[bits] = rounded(self._final, self._calibration, bits, seed=self._seed)
-                self._progress.finish()
+                progress.start(f"round to {bits} bits")
+                self._programs[bits] = rounded(self._final, self._calibration, bits, seed=self._request.seed)
+                progress.finish()
             inside = hidden(f"rounded-{bits}")
             written, _ = export(
                 self._programs[bits],
                 [source.format],
                 self._folder / inside,
                 parent=source.parent,
+                interface=self._request.interface,
+                preprocess=self._request.preprocess,
+                versions=self._versions,
                 name=f"export {source.format} with {bits} bits",
-                progress=self._progress,
+                progress=progress,
             )
             self._made[key] = written[0].model_copy(update={"path": f"{inside}/{written[0].path}"})
         return self._made[key]

@@ -18,7 +18,7 @@ def advise(program: Program, target: Target, formats: Sequence[Format]) -> list[
     dot = target.physics.get("int8_dot_product")
     if dot is not None and dot.value is False:
         reasons.append("the cores have no dot-product instructions")
-    if traits.depthwise > 0:
+    if traits.depthwise >= 0.005:
         reasons.append(f"{100 * traits.depthwise:.0f} % of the multiply-accumulates are depthwise")
     if traits.gated:
         reasons.append("swishes, sigmoids or the like stand between integer layers")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
 from edgeprune.core.group import known_inexact
 from edgeprune.core.inputs import InputSize
+from edgeprune.core.interface import Interface
 from edgeprune.core.recipe import find_recipe
 from edgeprune.core.recovery import Recovery, command_words
-from edgeprune.core.registry import build_from, names
+from edgeprune.core.registry import build_from, find, names
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Calibration, Images, Look, Request
 from edgeprune.core.target import Target
 from edgeprune.core.thinning import Thinning
@@ -41,6 +43,7 @@ def ask(
     epochs: int = 0,
     recovery: Recovery | None = None,
     formats: Sequence[Format] = (),
+    interface: Interface | None = None,
     precisions: Sequence[Precision] = (),
     quantized_drop: float = QUANTIZED_DROP,
     seed: int = 0,
@@ -63,12 +66,14 @@ def ask(
         raise ModelError(f"{path}: no such file", hint="check the path of the model")
     recipe, recipe_path = find_recipe(path, arch)
     here, beside = str(Path.cwd()), str(recipe_path.parent.resolve()) if recipe_path else ""
-    formats = tuple(formats) or tuple(target.runtimes)
+    formats = tuple(formats) or target.formats or tuple(target.runtimes)
     for format in formats:
         if format not in target.runtimes:
             raise RequestError(
                 f"target '{target.name}' runs no {format} files", hint=did_you_mean(format, target.runtimes)
             )
+    interface = interface or Interface()
+    _require_batch(interface, formats)
     _require_precisions(formats, precisions)
     if criterion is not None:
         build_from("criteria", criterion)
@@ -81,7 +86,7 @@ def ask(
     if thinning is not None:
         _require_connections(thinning, budget, epochs, asked)
     else:
-        _require_sense(wanted, target, rounds, chosen_data is not None)
+        _require_sense(wanted, target, precisions or target.precisions, rounds, chosen_data is not None)
     return Request(
         model=path.stem if path is not None else None,
         model_sha256=sha256(path) if path is not None and path.is_file() else _weights_hash(model),
@@ -105,6 +110,7 @@ def ask(
         epochs=epochs,
         recovery=asked.model_copy(update={"augment": asked.augment or recipe.augment}),
         formats=formats,
+        interface=interface,
         precisions=tuple(precisions),
         quantized_drop=quantized_drop,
         seed=seed,
@@ -208,6 +214,16 @@ def _require_one_way(epochs: int, recovery: Recovery) -> None:
         raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
 
 
+def _require_batch(interface: Interface, formats: Sequence[Format]) -> None:
+    """A free batch is asked for only of exporters that can leave it free."""
+    for format in formats if interface.batch == "free" else ():
+        if "free_batch" not in {field.name for field in fields(find("exporters", format))}:
+            raise RequestError(
+                f"--batch free: {format} files answer one input at a time",
+                hint="leave --batch out, or name the formats that can: --format onnx",
+            )
+
+
 def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
     """Nothing that only whole channels can give, and as many epochs as there are rounds."""
     if budget is not None and budget.words():
@@ -232,7 +248,9 @@ def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int,
         )
 
 
-def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) -> None:
+def _require_sense(
+    budget: Budget, target: Target, precisions: Sequence[Precision], rounds: int, has_data: bool
+) -> None:
     """Refuse bounds that nothing can be judged by, or that contradict one another."""
     if budget.confidence is not None and budget.max_drop is None:
         raise RequestError("--confidence without --max-drop", hint="say how much may be lost: --max-drop 1")
@@ -251,10 +269,12 @@ def _require_sense(budget: Budget, target: Target, rounds: int, has_data: bool) 
             "--rounds needs images: without them nothing is refitted or screened anew in between",
             hint="give --data, or leave --rounds out",
         )
-    written = {"fp32", *target.precisions}  # float32 files are made for every target
+    written = {"fp32", *precisions}  # float32 files are made for every target
     if budget.size_of is not None and budget.size_of not in written:
+        known = budget.size_of in target.precisions
+        why = "--precision leaves out" if known else f"target '{target.name}' has none of"
         raise RequestError(
-            f"--size bounds a {budget.size_of} file, which target '{target.name}' has none of",
+            f"--size bounds a {budget.size_of} file, which {why}",
             hint=did_you_mean(budget.size_of, written),
         )
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from edgeprune.core.bundle_file import entry_of, write_bundle
 from edgeprune.core.errors import ModelError, RequestError, did_you_mean
 from edgeprune.core.files import sha256
 from edgeprune.core.golden import tolerance
-from edgeprune.core.interpreter import require_capsule
+from edgeprune.core.interpreter import CARRIED_FORMATS, require_capsule
 from edgeprune.core.journal import JOURNAL, Journal
 from edgeprune.core.keys import load_private
 from edgeprune.core.protocols import Runtime
@@ -98,10 +99,9 @@ def _report(run: Path) -> Report:
 
 def _chosen(report: Report, precision: Precision | None, file: str | None) -> DeliveredArtifact:
     """The file asked for, or the fastest that was verified; without latencies the smallest."""
-    names = [one.path for one in report.artifacts]
-    fitting = [
-        one for one in report.artifacts if file in {None, one.path} and precision in {None, one.precision}
-    ]
+    carried = [one for one in report.artifacts if one.format in CARRIED_FORMATS]
+    names = [one.path for one in carried]
+    fitting = [one for one in carried if file in {None, one.path} and precision in {None, one.precision}]
     if not fitting:
         wanted = " ".join(part for part in (precision, file) if part)
         raise RequestError(f"the run has no file '{wanted}'", hint=did_you_mean(file or wanted, names))
@@ -109,7 +109,7 @@ def _chosen(report: Report, precision: Precision | None, file: str | None) -> De
     if not passed:
         raise RequestError(
             f"{fitting[0].path}: it failed verification ({fitting[0].why}), and is not bundled",
-            hint=f"verified: {', '.join(one.path for one in report.artifacts if one.passed) or '(none)'}",
+            hint=f"verified: {', '.join(one.path for one in carried if one.passed) or '(none)'}",
         )
 
     def rank(one: DeliveredArtifact) -> tuple[float, int]:
@@ -125,12 +125,19 @@ def _golden_pair(
     """Noise, what this machine answers to it, and the runtime's version."""
     runtime: Runtime = build("runtimes", target.runtimes[artifact.format])
     session = runtime.open(path)
-    shape = [size or 1 for size in session.input_shape]
-    inputs = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    inputs = _noise(artifact, session.input_shape)
     outputs = session.infer(inputs)
     if not np.isfinite(outputs).all():
         raise ModelError(f"{path.name}: it answers with NaN or infinity to noise", hint="do not ship it")
     return inputs, outputs, session.facts()["version"]
+
+
+def _noise(artifact: DeliveredArtifact, shape: tuple[int | None, ...]) -> NDArray[np.float32]:
+    """Seeded values of the type that the file takes: 8-bit frames are passed on as they are."""
+    sizes, random = [size or 1 for size in shape], np.random.default_rng(0)
+    if artifact.inputs and artifact.inputs[0].dtype == "uint8":
+        return cast(NDArray[np.float32], random.integers(256, size=sizes, dtype=np.uint8))
+    return random.standard_normal(sizes, dtype=np.float32)
 
 
 def _requirements(target: Target, artifact: DeliveredArtifact, runtime_version: str) -> Requirements:

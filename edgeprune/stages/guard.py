@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +24,8 @@ from edgeprune.core.decibels import decibels
 from edgeprune.core.drop import Drop, drop_of
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.files import written_whole
+from edgeprune.core.interface import Interface
+from edgeprune.core.interpreted import Reading
 from edgeprune.core.operator import Operator
 from edgeprune.core.protocols import CalibratedQuantizer, Runtime, Session
 from edgeprune.core.quantization import Fallback, Guard, Quantization, Step, Trial
@@ -58,6 +60,8 @@ class Bench:
     float32: Answers
     """What the shrunk network answers: signals are taken against it."""
     guard: Guard
+    interface: Interface = field(default_factory=Interface)
+    """What the files take, as `calibration` and `selection` give it, and what they answer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,8 @@ def guarded(
     """
     quantizer = build("quantizers", f"{artifact.format}-{precision}", dict(options or {}))
     assert isinstance(quantizer, CalibratedQuantizer)
-    runtime: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": 1})
+    opened: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": 1})
+    runtime = Reading(opened, bench.interface, bench.float32.shape[-1])
     path = folder / f"model.{precision}.{artifact.format}"
     with TemporaryDirectory(dir=folder, prefix=".quantizing-") as scratch:
         work = _Work(quantizer, runtime, bench, Path(scratch), artifact.format)
@@ -263,6 +268,8 @@ class _Work:
     def summary(self, *, holds: bool) -> Quantization:
         """Everything that was found, as a document."""
         stages = [self.fallbacks[:number] for number in range(len(self.fallbacks) + 1)]
+        # Where nothing holds, what is told is that float32 does not, either.
+        stages += [] if holds else [(Share(tuple(self.operators), 0.0),)]
         timed = self._timed([self.file(one) for one in stages])
         steps = [
             Step(drop=self.drop(one), bytes=self.file(one).stat().st_size, p50_ms=timed.get(self.file(one)))
@@ -284,7 +291,7 @@ class _Work:
                     kind=" ".join(sorted({one.kind for one in share.operators})),
                     snr_db=decibels(self._sweep[id(share)], share.noise),
                 )
-                for share, step in zip(self.fallbacks, steps[1:], strict=True)
+                for share, step in zip(self.fallbacks, steps[1:], strict=holds)
             ),
             after=steps[-1],
             holds=holds,

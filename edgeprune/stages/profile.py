@@ -8,26 +8,30 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune.core.address import transport_at
-from edgeprune.core.artifact import Artifact, Tensor
+from edgeprune.core.artifact import Artifact, Format, Tensor
 from edgeprune.core.device_run import DeviceRun, FileRun, Job
 from edgeprune.core.errors import RequestError
-from edgeprune.core.interpreter import Interpreter, choose_interpreter
+from edgeprune.core.interpreter import CARRIED_FORMATS, Interpreter, choose_interpreter
 from edgeprune.core.measure import Measured, measure
 from edgeprune.core.plausibility import implausible
 from edgeprune.core.profiling import Conditions, ProfiledFile, Profiling
 from edgeprune.core.progress import Progress, Silent
-from edgeprune.core.protocols import Runtime, Transport
-from edgeprune.core.registry import build
+from edgeprune.core.protocols import FileFormat, Runtime, Transport
+from edgeprune.core.registry import build, find, names
 from edgeprune.core.report import Device, Latency
 from edgeprune.core.survey import Survey, survey
 from edgeprune.core.target import Target
+from edgeprune.core.timing import Timing
 
 _COOL_C = 60.0
 _COOL_S = 120.0
+_WARMUP, _RUNS = 10, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +60,26 @@ def profile(
     progress = progress or Silent()
     threads = threads or min(target.threads, os.cpu_count() or 1)
     progress.start("profile", 1 + len(artifacts))
-    files = [_measured(one, folder, target, progress) for one in artifacts]
+    carried = [one for one in artifacts if one.format in CARRIED_FORMATS]
+    files = [_measured(one, folder, target, progress) for one in carried]
     here = Interpreter("this machine's own Python", sys.executable)
-    with transport_at("local").connect() as link:
-        run = measure(link, files, Job(files=(), threads=(threads,)), here)
-    assert run is not None, "this machine rehearses nothing"
+    device, host = describe_device().name, target if target.at_hand() else None
+    timed = {
+        one.path: _timed(one, folder, target, threads, device)
+        for one in artifacts
+        if one.format not in CARRIED_FORMATS
+    }
+    if carried:
+        with transport_at("local").connect() as link:
+            run = measure(link, files, Job(files=(), threads=(threads,)), here)
+        assert run is not None, "this machine rehearses nothing"
+        timed |= {
+            artifact.path: _latency(artifact, found, run, device, host, (macs or {}).get(artifact.path))
+            for artifact, found in zip(carried, run.files, strict=True)
+        }
     progress.advance()
     progress.finish()
-    device, host = describe_device().name, target if target.at_hand() else None
-    return [
-        _latency(artifact, found, run, device, host, (macs or {}).get(artifact.path))
-        for artifact, found in zip(artifacts, run.files, strict=True)
-    ]
+    return [timed[one.path] for one in artifacts]
 
 
 def profile_files(
@@ -175,22 +187,48 @@ def _latency(
     )
 
 
+def _timed(artifact: Artifact, folder: Path, target: Target, threads: int, device: str) -> Latency:
+    """Of a format that the runner does not know: by its runtime, in this process, and not in turns."""
+    runtime: Runtime = build("runtimes", target.runtimes[artifact.format], {"threads": threads})
+    session = runtime.open(folder / artifact.path)
+    samples = session.time(_inputs(artifact.inputs[0]), warmup=_WARMUP, runs=_RUNS)
+    timing, facts = Timing(samples_ns=tuple(samples), warmup=_WARMUP, threads=threads), session.facts()
+    return Latency(
+        kind="measured",
+        device=device,
+        note="measured apart from the others",
+        runtime=facts["runtime"],
+        runtime_version=facts["version"],
+        p50_ms=timing.p50_ms,
+        p95_ms=timing.p95_ms,
+        p99_ms=timing.p99_ms,
+        timing=timing,
+    )
+
+
 def _measured(artifact: Artifact, folder: Path, target: Target, progress: Progress) -> Measured:
     """A file with a golden pair: noise, and what this machine answers to it."""
     path = folder / artifact.path
     runtime: Runtime = build("runtimes", target.runtimes[artifact.format])
-    shape = [size or 1 for size in artifact.inputs[0].shape]
-    inputs = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    inputs = _inputs(artifact.inputs[0])
     outputs = runtime.open(path).infer(inputs)
     progress.advance()
     return Measured(path, artifact.format, inputs, outputs)
+
+
+def _inputs(described: Tensor) -> NDArray[np.float32]:
+    """Seeded values of the type that the file takes: 8-bit frames are passed on as they are."""
+    shape, random = [size or 1 for size in described.shape], np.random.default_rng(0)
+    if described.dtype == "uint8":
+        return cast(NDArray[np.float32], random.integers(256, size=shape, dtype=np.uint8))
+    return random.standard_normal(shape, dtype=np.float32)
 
 
 def _artifact(path: Path, target: Target) -> Artifact:
     """Describe a file by asking its runtime; the precision inside is not looked up."""
     if not path.is_file():
         raise RequestError(f"{path}: no such file", hint="check the path of the file")
-    format = next((one for one in target.runtimes if path.suffix == f".{one}"), None)
+    format = next((one for one in target.runtimes if path.name.endswith(f".{_suffix(one)}")), None)
     if format is None:
         raise RequestError(
             f"{path}: target '{target.name}' has no runtime for it",
@@ -198,10 +236,20 @@ def _artifact(path: Path, target: Target) -> Artifact:
         )
     runtime: Runtime = build("runtimes", target.runtimes[format])
     described = Artifact.of_file(path, format=format, precision="fp32", parent="")
+    return described.model_copy(update={"path": str(path), "inputs": (_first_input(path, format, runtime),)})
+
+
+def _suffix(format: Format) -> str:
+    return getattr(find("exporters", format), "suffix", format)
+
+
+def _first_input(path: Path, format: Format, runtime: Runtime) -> Tensor:
+    """As the file says it, where its format is read; else as its runtime does, which takes real numbers."""
     shape = runtime.open(path).input_shape
-    return described.model_copy(
-        update={"path": str(path), "inputs": (Tensor(name="input", shape=shape, dtype="float32"),)}
-    )
+    if format not in names("formats"):
+        return Tensor(name="input", shape=shape, dtype="float32")
+    reader: FileFormat = build("formats", format)
+    return reader.look(path).inputs[0].model_copy(update={"shape": shape})
 
 
 def describe_device() -> Device:

@@ -26,6 +26,7 @@ from edgeprune.core.report import (
     Judgement,
     Latencies,
     Latency,
+    OldRuntime,
     Proof,
     Quality,
     Report,
@@ -74,6 +75,8 @@ class Findings:
     advice: Sequence[Advice] = ()
     deflated: Mapping[str, int] = field(default_factory=dict)
     """Bytes after packing by path, where connections went."""
+    old_runtimes: Mapping[str, OldRuntime] = field(default_factory=dict)
+    """What tflite-runtime makes of TFLite files, by path."""
 
 
 def report(found: Findings) -> Report:
@@ -138,6 +141,7 @@ def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: boo
         **_latencies(latency, found.target, at_hand),
         quantization=found.quantized.made.get(artifact.path),
         deflated=found.deflated.get(artifact.path),
+        tflite_runtime=found.old_runtimes.get(artifact.path),
     )
 
 
@@ -171,6 +175,7 @@ def _warnings(
 ) -> list[str]:
     """What a reader must not overlook."""
     lines = [f"{name} could not be made: {why}" for name, why in found.failed.items()]
+    lines += found.quantized.doubts
     if not found.plan.cuts and found.thinned is None:
         lines.append("nothing was cut: the network meets the budget as it is")
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
@@ -194,6 +199,12 @@ def _warnings(
     ]
     if found.finetuning is not None and found.finetuning.kept == "start":
         lines.append("training did not help on the selection images and was not kept")
+    lines += [
+        f"{one.path} must not go to a device that has only tflite-runtime: {one.tflite_runtime.why}"
+        for one in delivered
+        if one.tflite_runtime is not None and one.tflite_runtime.ships is False
+    ]
+    lines += _transposes(found, delivered)
     originals = {one.format: one for one in baselines}
     floats = {one.format: one for one in delivered if one.precision == "fp32"}
     for format, one in floats.items():
@@ -223,6 +234,18 @@ def _claims(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str
                 f"{one.path} loses {one.drop.points:.2f} points, more than the {claim.at_most:g} allowed"
             )
     return lines
+
+
+def _transposes(found: Findings, delivered: Sequence[DeliveredArtifact]) -> list[str]:
+    """Axes that are still reordered in files for which channels last were asked, once per format."""
+    if found.request.interface.layout == "nchw":
+        return []
+    floats = [one for one in delivered if one.precision == "fp32" and one.format == "tflite"]
+    return [
+        f"{one.path} still reorders axes inside ({one.transposes} TRANSPOSE); `edgeprune inspect` lists more"
+        for one in floats
+        if one.transposes
+    ]
 
 
 def _thinning_warnings(thinned: Thinned) -> Iterator[str]:

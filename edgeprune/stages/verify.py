@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.decibels import decibels
 from edgeprune.core.drop import Drop, DropClaim, drop_of
+from edgeprune.core.interface import Interface
+from edgeprune.core.interpreted import read_by
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Runtime, Session
 from edgeprune.core.quantization import Guard
+from edgeprune.core.recipe import Preprocess
 from edgeprune.core.registry import build
 from edgeprune.core.report import ClassDrop, Deviation, Qualities, Quality, Verdict
 from edgeprune.core.request import CONFIDENCE, Budget
-from edgeprune.core.samples import Split
+from edgeprune.core.samples import Samples, Split
 from edgeprune.core.target import Target
 from edgeprune.graph.answer import answers
 from edgeprune.graph.capture import Program
@@ -130,6 +133,8 @@ def verify(
     reference: NDArray[np.float32] | None = None,
     original: NDArray[np.float32] | None = None,
     guard: Guard | None = None,
+    interface: Interface | None = None,
+    preprocess: Preprocess | None = None,
     progress: Progress | None = None,
 ) -> list[Verdict]:
     """Run every file on the test images (seeded random inputs without data) and compare.
@@ -142,6 +147,8 @@ def verify(
         What the network before the cut answers to them: every file's drop is taken from it.
     guard : Guard, optional
         The bound on what quantized files may lose: one that the images refute fails the file.
+    interface, preprocess : optional
+        What the files take and answer; how frames are normalised, where there are no images.
 
     Raises
     ------
@@ -149,22 +156,27 @@ def verify(
         A runtime refuses a file it should run.
     """
     progress = progress or Silent()
+    test = _frames(program, preprocess) if test is None and interface and interface.camera else test
     if reference is None:
         reference = np.concatenate(list(answers(program, _inputs(program, test))))
     labels = None if test is None else test.labels
-    sessions = [_open(artifact, folder, target) for artifact in artifacts]
+    interface = interface or Interface()
+    reference, classes = interface.expected(reference), reference.shape[-1]
+    sessions = [read_by(interface, classes, _open(artifact, folder, target)) for artifact in artifacts]
     outputs: list[list[NDArray[np.float32]]] = [[] for _ in artifacts]
     progress.start("verify", len(reference))
     # One single-threaded session per core answers sooner than one session on all cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for inputs in _inputs(program, test):
+        for inputs in _inputs(program, test, interface):
             found = pool.map(lambda session, batch=inputs: session.infer(batch), sessions)
             for collected, output in zip(outputs, found, strict=True):
                 collected.append(output)
             progress.advance(len(inputs))
     progress.finish()
     return [
-        _verdict(artifact, np.concatenate(collected), reference, labels, original, guard)
+        _verdict(
+            artifact, np.concatenate(collected), reference, labels, original, guard, exact=interface.exact
+        )
         for artifact, collected in zip(artifacts, outputs, strict=True)
     ]
 
@@ -187,14 +199,26 @@ def _open(artifact: Artifact, folder: Path, target: Target) -> Session:
     return runtime.open(folder / artifact.path)
 
 
-def _inputs(program: Program, test: Split | None) -> Iterator[NDArray[np.float32]]:
-    """Read batch by batch: a test set need not fit in memory."""
+def _inputs(
+    program: Program, test: Split | None, interface: Interface | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """For the network, or as files take them; batch by batch: a test set need not fit in memory."""
     if test is None:
         for seed in range(_RANDOM_INPUTS):
-            yield program.example(1, seed=seed).numpy()
+            example = program.example(1, seed=seed).numpy()
+            yield example if interface is None else np.asarray(interface.laid_out(example), np.float32)
     else:
-        for inputs, _ in test.batches(_BATCH):
+        for inputs, _ in (test if interface is None else test.for_files(interface)).batches(_BATCH):
             yield inputs
+
+
+def _frames(program: Program, preprocess: Preprocess | None) -> Split:
+    """Random 8-bit frames, for files that take such where there are no images."""
+    frames = np.random.default_rng(0).integers(
+        256, size=(_RANDOM_INPUTS, *program.input_size), dtype=np.uint8
+    )
+    samples = Samples(len(frames), lambda places: frames[list(places)], None, "random frames")
+    return Split(samples, np.arange(len(frames)), preprocess or Preprocess())
 
 
 def _verdict(
@@ -204,10 +228,12 @@ def _verdict(
     labels: NDArray[np.int64] | None,
     original: NDArray[np.float32] | None,
     guard: Guard | None,
+    *,
+    exact: bool,
 ) -> Verdict:
     flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
     deviation = _deviation(flat, expected)
-    why = _why(deviation, TOLERANCES.get(artifact.precision))
+    why = _why(deviation, TOLERANCES.get(artifact.precision) if exact else None)
     if not why and guard is not None and artifact.precision != "fp32":
         base = original if guard.against == "original" else expected
         why = _refuted(guard, base, flat, labels)

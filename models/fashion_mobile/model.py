@@ -27,7 +27,7 @@ def fashion_mobile() -> nn.Module:
 
 
 class FashionMobile(nn.Module):
-    """A stem at half the resolution, eight inverted residual blocks, and a head over what is left of space."""
+    """A stem at half the resolution, eight inverted residual blocks, a head over what is left of space."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class FashionMobile(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel by itself, weigh the channels, project; with a shortcut where shapes allow."""
+    """Expand, filter each channel by itself, weigh channels, project; a shortcut where shapes allow."""
 
     def __init__(
         self, width: int, expanded: int, out: int, kernel: int, stride: int, *, excite: bool, swish: bool

@@ -19,7 +19,33 @@ REFUSED = {
     "--size 0": ("--size '0' is not a count", "write it like 60M, 1500k or 1234"),
     "--size 9k:int9": (
         "--size: unknown precision 'int9'",
-        "did you mean 'int8-static'? known: fp16, fp32, int8-static",
+        "known: fp16, fp32, int4-weight-only, int8-static, int8-weight-only, int8w-int16a",
+    ),
+    "--size 9k:int8": (
+        "--size: unknown precision 'int8'",
+        "did you mean 'int8-static'? known: fp16, fp32, int4-weight-only, int8-static, "
+        "int8-weight-only, int8w-int16a",
+    ),
+    "--size 9k:int8-static --precision fp16": (
+        "--size bounds a int8-static file, which --precision leaves out",
+        "known: fp16, fp32",
+    ),
+    "--precision int8": (
+        "no onnx or tflite file can be made in precision 'int8'",
+        "did you mean 'int8-static'? known: fp16, fp32, int4-weight-only, "
+        "int8-dynamic, int8-static, int8-weight-only, int8w-int16a",
+    ),
+    "--precision fp61 --format onnx": (
+        "no onnx file can be made in precision 'fp61'",
+        "did you mean 'fp16'? known: fp16, fp32, int4-weight-only, "
+        "int8-dynamic, int8-static, int8-weight-only, int8w-int16a",
+    ),
+    "--quantized-drop 0": ("--quantized-drop 0 bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--quantized-drop nan": ("--quantized-drop nan bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--quantized-drop 101": ("--quantized-drop 101 bounds nothing", "give points of accuracy: 1 or 0.5"),
+    "--quantized-drop 1 --max-drop 1": (
+        "--quantized-drop beside --max-drop",
+        "leave it out: what --max-drop allows is kept to by every file",
     ),
     "--max-drop nan": ("--max-drop nan bounds nothing", "give points of accuracy: 1 or 0.5"),
     "--max-drop -1": ("--max-drop -1 bounds nothing", "give points of accuracy: 1 or 0.5"),

@@ -15,7 +15,9 @@ from command import Here, run
 
 from cli.conftest import DIGITS, Finished
 
-STAGES = "load screen plan shrink compensate save baseline export quantize verify profile".split()
+STAGES = (
+    "load screen plan shrink compensate save baseline export quantize verify describe tflite-runtime profile"
+).split()
 FILES = {
     "model.onnx": ("onnx", "fp32"),
     "model.fp16.onnx": ("onnx", "fp16"),
@@ -106,9 +108,11 @@ def test_one_line_per_stage_where_nobody_watches(finished: Finished) -> None:
         "export the original",
         "export",
         "quantize",
+        "guard",
         "accuracy of the original",
         "accuracy of the shrunk network",
         "verify",
+        "tflite runtime",
         "profile",
     ]
 

@@ -6,18 +6,24 @@ import numpy as np
 
 from core.device_documents import DEVICE_EXAMPLES
 from core.ship_documents import SHIP_EXAMPLES
+from edgeprune.core import quantization
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
+from edgeprune.core.capsule import Capsule, CapsulePackage
 from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
+from edgeprune.core.emulation import EmulatedFile, Emulation, Instructions, Likeness
 from edgeprune.core.explanation import Explanation, LayerExplanation, Membership, Step
+from edgeprune.core.glibc import GlibcNeeds
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Ceiling, GroupRow, Inspection, LayerRow, Lock
 from edgeprune.core.journal import Entry, Journal
 from edgeprune.core.narrowing import Narrowing
+from edgeprune.core.packages.lock import PackageLock, Pin
 from edgeprune.core.plan import Cost, Cut, GroupDifference, Plan, PlanDifference, PlanSide
 from edgeprune.core.profiling import ProfiledFile, Profiling
+from edgeprune.core.quantization import Fallback, Guard, Quantization
 from edgeprune.core.recipe import Preprocess, Recipe
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import (
@@ -68,6 +74,32 @@ SEARCH = Search(
         Trial(asked=11_000, reached=10_000, cost=LESS, drop=DROP, certainty=0.5, held=False, seconds=2.5),
     ),
 )
+LOST = Drop(both_right=120, lost=60, gained=0, both_wrong=20)
+QUANTIZATION = Quantization(
+    operators=7,
+    images=200,
+    guard=Guard(at_most=1.0, confidence=0.9, against="original", answers="right"),
+    trials=(
+        quantization.Trial(ranges="min-max", repaired=False, snr_db=0.5),
+        quantization.Trial(ranges="mse", repaired=True, snr_db=None),
+    ),
+    ranges="mse",
+    repaired=True,
+    before=quantization.Step(drop=LOST, bytes=4321, p50_ms=0.5),
+    fallbacks=(
+        Fallback(
+            operators=("pkg.Net/torch.nn.modules.conv.Conv2d_stem;", "node_relu"),
+            kind="Conv Relu",
+            snr_db=0.25,
+            drop=LOST.model_copy(update={"both_right": 150, "lost": 30}),
+            bytes=5000,
+        ),
+        Fallback(operators=("node_conv2d_1",), kind="Conv", snr_db=None, drop=DROP, bytes=6000, p50_ms=0.75),
+    ),
+    after=quantization.Step(drop=DROP, bytes=6000, p50_ms=0.75),
+    holds=True,
+)
+REFUSED = QUANTIZATION.model_copy(update={"fallbacks": (), "holds": False})
 TIMING = Timing(samples_ns=(1_100_000, 900_000, 1_000_000, 4_000_000), warmup=2, threads=1)
 DEVICE = Device(
     name="box (a cpu)",
@@ -116,6 +148,8 @@ REQUEST = Request(
     epochs=1,
     recovery=Recovery(learning_rate=0.01, augment="flip", command="train {model} {out}"),
     formats=("onnx",),
+    precisions=("fp16", "int8-static"),
+    quantized_drop=0.5,
     seed=3,
     trust_pickle=True,
     allow_inexact=("layer_norm",),
@@ -213,7 +247,12 @@ def delivered(
     )
 
 
-def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thinned | None = None) -> Report:
+def a_report(
+    *artifacts: DeliveredArtifact,
+    cpu: str = DEVICE.cpu,
+    thinned: Thinned | None = None,
+    refused: bool = False,
+) -> Report:
     return Report(
         command="edgeprune compress net.pt --target board",
         seed=3,
@@ -268,17 +307,72 @@ def a_report(*artifacts: DeliveredArtifact, cpu: str = DEVICE.cpu, thinned: Thin
         size=SizeClaim(asked=9000, path="model.onnx", predicted=2200, bytes=2000),
         artifacts=artifacts or (delivered(here=measured()),),
         baseline=(Baseline(**an_artifact().model_dump(), latency=measured(), latency_here=None),),
+        refused={"model.int8w-int16a.onnx": REFUSED} if refused else {},
+        broken=("no int8w-int16a onnx file keeps to the bound",) if refused else (),
         warnings=("mind the gap",),
         timing_s={"load": 0.1, "screen": 2.0},
     )
 
 
+PIN = Pin(name="libc6", version="2.36", file="libc6.deb", sha256="0" * 64)
+CAPSULE = Capsule(
+    runtime="litert",
+    arch="aarch64",
+    python="3.11",
+    packages=(CapsulePackage(name="libc6", version="2.36", sha256="0" * 64),),
+    files=3,
+    bytes=1000,
+    sha256="1" * 64,
+)
+EMULATION = Emulation(
+    qemu="7.2",
+    host="a cpu",
+    inputs="4 of seeded noise",
+    uncounted="no compiler",
+    files=(
+        EmulatedFile(
+            path="model.onnx",
+            sha256="2" * 64,
+            format="onnx",
+            precision="fp32",
+            board="rpi4",
+            runtime="onnxruntime",
+            version="1.32.0",
+            likeness=Likeness(
+                inputs=4, equal=False, differing=0.5, max_abs=0.1, relative=0.01, max_lsb=0.5, top1=75
+            ),
+            instructions=Instructions(
+                total=100,
+                float_multiply_add=40,
+                dot_product=1,
+                integer_multiply_add=2,
+                load_store=30,
+                branch=10,
+                totals=(100, 101),
+            ),
+            passed=False,
+            why="it differs",
+        ),
+    ),
+)
 EXAMPLES: tuple[Document, ...] = (
+    CAPSULE,
+    EMULATION,
+    PackageLock(
+        python="3.11",
+        debian={"aarch64": {"capsule": (PIN,)}},
+        wheels={"armhf": {"tflite-runtime": (PIN,)}},
+        needs={"armhf": {"tflite-runtime": GlibcNeeds((2, 34), "a.so", (3, 4, 30), "b.so")}},
+    ),
     *DEVICE_EXAMPLES,
     *SHIP_EXAMPLES,
     TARGET,
     REQUEST,
-    a_report(thinned=THINNED),
+    a_report(
+        delivered("int8-static", here=measured()).model_copy(update={"quantization": QUANTIZATION}),
+        thinned=THINNED,
+        refused=True,
+    ),
     SPARSITY,
     Recipe(arch="model.py:net", input="3x16x16", data="npz:data.npz", labels=("cat", "dog"), augment="none"),
     PLAN,

@@ -137,3 +137,13 @@ def test_an_artifact_is_described_by_its_bytes(tmp_path: Any) -> None:
         "inputs": (),
         "outputs": (),
     }
+
+
+def test_a_bound_that_no_integer_file_keeps_to_is_unmet_and_what_was_tried_is_kept() -> None:
+    report = a_report(refused=True)
+    assert report.unmet()[-1] == "no int8w-int16a onnx file keeps to the bound"
+    assert a_report().unmet() == report.unmet()[:-1]
+    assert report.failures() == []
+    written = as_written(report)
+    assert written["refused"]["model.int8w-int16a.onnx"]["holds"] is False
+    jsonschema.Draft202012Validator(SCHEMA).validate(written)

@@ -25,9 +25,19 @@ def test_a_size_may_name_a_precision(text: str, meant: tuple[int, str | None]) -
         (
             "9k:int9",
             "--size: unknown precision 'int9'",
-            "did you mean 'int8-static'? known: fp16, fp32, int8-static",
+            "known: fp16, fp32, int4-weight-only, int8-static, int8-weight-only, int8w-int16a",
         ),
-        ("9k:", "--size: unknown precision ''", "known: fp16, fp32, int8-static"),
+        (
+            "9k:int8",
+            "--size: unknown precision 'int8'",
+            "did you mean 'int8-static'? known: fp16, fp32, int4-weight-only, int8-static, "
+            "int8-weight-only, int8w-int16a",
+        ),
+        (
+            "9k:",
+            "--size: unknown precision ''",
+            "known: fp16, fp32, int4-weight-only, int8-static, int8-weight-only, int8w-int16a",
+        ),
     ],
 )
 def test_a_size_that_is_none(text: str, message: str, hint: str) -> None:

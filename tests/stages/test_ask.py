@@ -90,12 +90,15 @@ def test_every_option_is_in_the_request(model: Path) -> None:
         images=Images(test=5),
         epochs=2,
         formats=("tflite",),
+        precisions=("int8-static", "fp32"),
+        quantized_drop=0.5,
         seed=9,
         trust_pickle=True,
     )
     assert asked.budget == Budget(parameters=10)
     assert (asked.criterion, asked.images, asked.epochs) == ("random", Images(test=5), 2)
     assert (asked.formats, asked.seed, asked.trust_pickle) == (("tflite",), 9, True)
+    assert (asked.precisions, asked.quantized_drop) == (("int8-static", "fp32"), 0.5)
 
 
 def test_an_empty_budget_is_the_default_one(model: Path) -> None:
@@ -132,6 +135,23 @@ def test_a_format_that_the_target_does_not_run_is_refused(model: Path) -> None:
         ask(model, target, formats=("onnx",))
     assert caught.value.message == "target 'board' runs no onnx files"
     assert caught.value.hint == "known: tflite"
+
+
+def test_a_precision_that_no_format_asked_for_has_is_refused(model: Path) -> None:
+    with pytest.raises(RequestError) as caught:
+        ask(model, TARGET, formats=("onnx",), precisions=("fp16", "int3"))
+    assert caught.value.message == "no onnx file can be made in precision 'int3'"
+    assert caught.value.hint is not None
+    assert "known: fp16, fp32, " in caught.value.hint
+
+
+def test_a_bound_on_a_file_that_is_not_asked_for_is_refused(model: Path) -> None:
+    budget = Budget(size=9000, size_of="int8-static")
+    with pytest.raises(RequestError) as caught:
+        ask(model, TARGET, budget=budget, precisions=("fp16",))
+    assert caught.value.message == "--size bounds a int8-static file, which --precision leaves out"
+    assert caught.value.hint == "known: fp16, fp32"
+    assert ask(model, TARGET, budget=budget, precisions=("int8-static",)).budget == budget
 
 
 def test_an_unknown_criterion_is_refused_before_any_work(model: Path) -> None:

@@ -59,6 +59,7 @@ def test_files_are_described_with_what_goes_in_and_out() -> None:
             "parent": "cd34",
             "inputs": ({"name": "input", "shape": (batch, 3, 16, 16), "dtype": "float32"},),
             "outputs": ({"name": "output", "shape": (batch, 10), "dtype": "float32"},),
+            "transposes": None,
         }
         for format, batch in (("onnx", None), ("tflite", 1))
     ]

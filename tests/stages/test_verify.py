@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, ti
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.progress import Silent
+from edgeprune.core.quantization import Guard
 from edgeprune.core.report import Verdict
 from edgeprune.stages.verify import compare_answers, drop_of, judge, quality_of, verify
 
@@ -111,6 +113,78 @@ def test_the_program_runs_without_gradients() -> None:
     _, answers = judge(tiny_coupling().program, a_split(4), Silent(), "network")
     expected = tiny_coupling().program.run(torch.from_numpy(next(a_split(4).batches(4))[0]))
     np.testing.assert_array_equal(answers, expected.numpy())
+
+
+# Bounds on quantized files
+
+
+def failing(artifact: Artifact, guard: Guard, **changes: Any) -> Verdict:
+    """The verdict on a file, when the network before the cut answers all images rightly."""
+    test = a_split(150, seed=2)
+    assert test.labels is not None
+    original = np.eye(10, dtype=np.float32)[test.labels]
+    options = {"test": test, "original": original, **changes}
+    (verdict,) = verify(
+        *(tiny_coupling().program, [artifact], tiny_folder(), ELSEWHERE), guard=guard, **options
+    )
+    return verdict
+
+
+def int8() -> Artifact:
+    return next(one for one in tiny_quantized() if one.path == "model.int8-static.onnx")
+
+
+def test_an_integer_file_that_test_images_refute_does_not_pass() -> None:
+    verdict = failing(int8(), Guard(at_most=1, against="original"))
+    assert verdict.drop is not None
+    low, high = verdict.drop.interval
+    assert verdict.drop.points > 50
+    assert not verdict.passed
+    assert verdict.why == (
+        f"it loses {verdict.drop.points:.2f} points [{low:.2f}, {high:.2f}] against original, "
+        "more than the 1 allowed"
+    )
+
+
+def test_float32_files_are_not_held_to_the_bound_of_integer_ones() -> None:
+    assert failing(tiny_floats()[0], Guard(at_most=1, against="original")).passed
+
+
+def test_against_float32_an_integer_file_that_answers_like_it_passes() -> None:
+    assert failing(int8(), Guard(at_most=1, against="float32")).passed
+
+
+def test_without_labels_an_integer_file_that_changes_the_answers_does_not_pass() -> None:
+    wrong = np.roll(judge(tiny_coupling().program, a_split(150, seed=2), Silent(), "")[1], 1, axis=1)
+    guard = Guard(at_most=5, answers="same")
+    verdict = failing(int8(), guard, test=unlabelled(a_split(150, seed=2)), reference=wrong)
+    assert (verdict.passed, verdict.drop) == (False, None)
+    assert verdict.why.endswith("against float32, more than the 5 allowed")
+
+
+def test_a_bound_that_few_test_images_leave_open_passes() -> None:
+    """What they do not show at 95 % is no reason to fail a file that selection images were content with."""
+    test = a_split(6, seed=2)
+    assert test.labels is not None
+    found = judge(tiny_coupling().program, test, Silent(), "")[1]
+    original = found.copy()
+    guard = Guard(at_most=1, against="original", answers="same")
+    original[0] = np.roll(original[0], 1)
+    verdict = failing(int8(), guard, test=unlabelled(test), original=original)
+    assert verdict.passed
+
+
+def test_deviations_have_a_mean_a_cosine_and_a_signal() -> None:
+    exact, coarse = checked(tiny_folder(), tiny_floats()[0], int8())
+    for one in (exact.deviation, coarse.deviation):
+        assert one.mean_abs is not None
+        assert one.max_abs is not None
+        assert one.cosine is not None
+        assert 0 < one.mean_abs < one.max_abs
+        assert -1 <= one.cosine <= 1 + 1e-6
+    assert exact.deviation.snr_db is not None
+    assert coarse.deviation.snr_db is not None
+    assert exact.deviation.snr_db > 90 > coarse.deviation.snr_db > 20
 
 
 # Claims about the cut

@@ -22,7 +22,7 @@ _MOVES = frozenset(
     """BROADCAST_TO CONCATENATION GATHER GATHER_ND MAX_POOL_2D MIRROR_PAD PACK PAD PADV2 RESHAPE
     SLICE SPACE_TO_DEPTH SPLIT STRIDED_SLICE TRANSPOSE UNPACK""".split()
 )
-"""Kinds that only move values: they follow what they read."""
+"""Kinds that only move values: in integers where everything that they read is."""
 
 Floats = NDArray[np.float32]
 
@@ -100,6 +100,36 @@ def _described(source: Path) -> list[Operator]:
         ]
 
 
+def _followers(source: Path, floats: Collection[str]) -> list[str]:
+    """Operators that only move values, and would take what stays float32 to integers for nothing.
+
+    The input of the file counts as integers where nothing that reads it computes in float32.
+    """
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    (graph,) = flatbuffers.read_model(str(source)).subgraphs
+    steps = list(zip(_described(source), graph.operators, strict=True))
+
+    def read_as_float(places: set[int]) -> bool:
+        for operator, step in steps:
+            if places & set(step.inputs):
+                if operator.name in floats:
+                    return True
+                if operator.kind in _MOVES:
+                    places = places | set(step.outputs)
+        return False
+
+    integers = {place: not read_as_float({place}) for place in graph.inputs}
+    found = []
+    for operator, step in steps:
+        whole = all(integers.get(place, True) for place in step.inputs)  # others are constants
+        if operator.kind in _MOVES and not whole:
+            found.append(operator.name)
+        computed = whole if operator.kind in _MOVES else operator.name not in floats
+        integers |= dict.fromkeys(step.outputs, computed)
+    return found
+
+
 def _supported() -> set[str]:
     from ai_edge_quantizer import qtyping
 
@@ -165,7 +195,7 @@ def _write(
                 quantizer.update_quantization_recipe(
                     regex=".*", operation_name=end, algorithm_key=AlgorithmName.NO_QUANTIZE
                 )
-            for name in floats:
+            for name in [*floats, *_followers(source, floats)]:
                 quantizer.update_quantization_recipe(
                     regex=f"^{re.escape(name)}$",
                     operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,

@@ -77,7 +77,9 @@ class _Session:
         return tuple(size if isinstance(size, int) else None for size in shape)
 
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.asarray(self._session.run(None, {self._input: inputs})[0])
+        """All at once, or one by one where the file's batch is one."""
+        parts = np.split(inputs, len(inputs)) if self.input_shape[0] == 1 else [inputs]
+        return np.concatenate([self._session.run(None, {self._input: part})[0] for part in parts])
 
     def time(self, inputs: NDArray[np.float32], *, warmup: int, runs: int) -> list[int]:
         feed = {self._input: inputs}

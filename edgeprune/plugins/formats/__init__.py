@@ -1,0 +1,1 @@
+"""Formats: what a file holds, and notes written into it."""
