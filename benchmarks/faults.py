@@ -11,6 +11,7 @@ is killed and started; the device's full disk is a small file system of its own.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import shutil
 import signal
@@ -115,7 +116,9 @@ class Bench:
         self.start()
         healed(where)
         again = self._again(where, over_ssh=over_ssh) if retried else ""
-        self.outcomes.append(Outcome(kind, name, said.replace(str(where), "DIR"), found, again))
+        said = said.replace(str(where), "DIR").replace(str(self.scratch), "TMP")
+        said = said.replace(self.board.host, "pi@board").replace(f":{self.board.port}", ":22")
+        self.outcomes.append(Outcome(kind, name, said, found, again))
         say(f"{len(self.outcomes)} {kind}, {name}: {found}; again: {again}; {said[:90]}")
         if folder is None:
             shutil.rmtree(where.parent)
@@ -520,12 +523,18 @@ def section(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def main() -> None:
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what it says of sockets that are gone
     scratch = Path(tempfile.mkdtemp(prefix="edgeprune-faults-"))
     (scratch / "sshd").mkdir()
     try:
         with sshd(scratch / "sshd") as board, ExitStack() as stack:
             bench = Bench(board, scratch)
             stack.callback(bench.stop)
+            # Without the start-up file of this user's login shell, which takes longer than the commands.
+            with (board.folder / "sshd.conf").open("a") as settings:
+                settings.write(f"SetEnv HOME={scratch}\n")
+            bench.stop()
+            bench.start()
             ship(old(), bench.to(scratch / "template", over_ssh=False))
             places = steps(bench)
             say(f"{len(places)} steps")

@@ -14,7 +14,7 @@ from shipments import edge, keys, strangers
 
 from edgeprune.core.bundle import MANIFEST, SIGNATURE, Bundle, Signature
 from edgeprune.core.bundle_file import _header, verify
-from edgeprune.core.errors import BundleError, RequestError
+from edgeprune.core.errors import BundleError
 from edgeprune.core.keys import load_private, load_trusted, sign
 
 NOTHING_WRITTEN = "nothing of it was written; get the file again from whoever made it"
@@ -355,11 +355,20 @@ def test_a_key_is_never_overwritten(here: Here, tmp_path: Path) -> None:
     )
 
 
-def test_a_key_of_another_kind(tmp_path: Path) -> None:
-    (tmp_path / "rsa.pub").write_text(
-        "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5Kq"
-        "iiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc= x\n"
-    )
-    with pytest.raises(RequestError) as caught:
-        load_trusted([tmp_path / "rsa.pub"])
-    assert caught.value.message.startswith(f"{tmp_path}/rsa.pub: ")
+FLEETS = {
+    'kind = "fleet/1"\ngroups = []\n': "groups: tuple should have at least 1 item after validation, not 0",
+    'kind = "fleet/1"\n[[groups]]\nname = "a"\nto = ["board"]\n': (
+        "group 'a': 'board' names no folder of a device"
+    ),
+    'kind = "fleet/1"\n[[groups]]\nname = "a"\nto = ["local:/x", "local:/x"]\n': "local:/x is there twice",
+    'kind = "fleet/1"\nparalel = 2\n[[groups]]\nname = "a"\nto = ["local:/x"]\n': (
+        "paralel: unknown key (did you mean 'parallel'?)"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", FLEETS)
+def test_a_fleet_with_a_fault_reaches_no_device(here: Here, tmp_path: Path, text: str) -> None:
+    (tmp_path / "devices.toml").write_text(text)
+    answer = here("ship", edge(), "--fleet", "devices.toml", "--trust", keys()[1])
+    assert (answer.code, answer.refusal[0]) == (2, f"devices.toml: {FLEETS[text]}")
