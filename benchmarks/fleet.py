@@ -45,8 +45,8 @@ def _head() -> list[str]:
         "",
         taken(),
         f"One bundle of {size / 1000:.1f} kB to {DEVICES} folders behind one sshd on this machine, a "
-        "connection each, golden test and latency included; in one of the folders a file stands in the way. All devices "
-        "share this machine's cores with the tool.",
+        "connection each, golden test and latency included; in one of the folders a file stands in the way. "
+        "All devices share this machine's cores with the tool.",
         "",
         "| at a time | shipped | failed | wall time, s | peak memory of the tool, MB |",
         "|---|---|---|---|---|",
