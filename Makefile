@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation bench-faults zoo clean
 
 install: $(VENV)/.installed
 
@@ -52,6 +52,11 @@ bench-accuracy: $(VENV)/.zoo
 # Integer files in docs/benchmarks.md, beside the engines' own tools; needs the same data, takes about an hour.
 bench-export: $(VENV)/.zoo
 	$(BIN)/python -m benchmarks.export.main
+
+# What a device answers with after faults while shipping, in docs/benchmarks.md; needs sshd, takes about half an hour.
+bench-faults: install
+	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.fleet
 
 # Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
 bench-emulation: install

@@ -118,7 +118,7 @@ def test_every_command_of_the_readme_exists_with_its_options(
     line: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, *words = line.split()
-    command = words[:2] if words[0] in {"targets", "capsule", "device"} else words[:1]
+    command = words[:2] if words[0] in {"targets", "capsule", "device", "keys"} else words[:1]
     shown = Here(capfd, monkeypatch)(*command, "--help")
     assert shown.code == 0
     known = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.out))

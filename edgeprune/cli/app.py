@@ -15,11 +15,13 @@ from edgeprune.cli import (
     device,
     explain,
     inspect,
+    keys,
     plans,
     profile,
     schema,
     screen,
     setup,
+    shipping,
     targets,
     verify,
 )
@@ -45,6 +47,10 @@ app.command()(screen.screen)
 app.command()(profile.profile)
 app.command()(verify.verify)
 app.command()(compare.compare)
+app.command()(shipping.bundle)
+app.command()(shipping.ship)
+app.command()(shipping.rollback)
+app.command()(shipping.status)
 app.command()(plans.apply)
 app.command()(plans.diff)
 app.command()(setup.init)
@@ -52,6 +58,7 @@ app.command()(schema.schema)
 app.add_typer(targets.app, name="targets")
 app.add_typer(capsule.app, name="capsule")
 app.add_typer(device.app, name="device")
+app.add_typer(keys.app, name="keys")
 
 
 def _version(asked: bool) -> None:

@@ -27,6 +27,7 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.bundle import Bundle, Signature
     from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
     from edgeprune.core.contents import Contents
@@ -34,6 +35,7 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.diagnosis import Diagnosis
     from edgeprune.core.emulation import Emulation
     from edgeprune.core.explanation import Explanation
+    from edgeprune.core.fleet import Fleet, Rollout
     from edgeprune.core.inspection import Inspection
     from edgeprune.core.packages.lock import PackageLock
     from edgeprune.core.plan import Plan, PlanDifference
@@ -41,12 +43,14 @@ def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.recipe import Recipe
     from edgeprune.core.report import Report
     from edgeprune.core.screening import Screening
+    from edgeprune.core.shipment import ShelfStatus, Shipment
     from edgeprune.core.survey import Survey
     from edgeprune.core.target import Target
     from edgeprune.core.transcript import Transcript
 
     return {
         "application": Application,
+        "bundle": Bundle,
         "capsule": Capsule,
         "capsule-lock": PackageLock,
         "comparison": Comparison,
@@ -56,6 +60,7 @@ def _documents() -> dict[str, type[Document]]:
         "diagnosis": Diagnosis,
         "emulation": Emulation,
         "explanation": Explanation,
+        "fleet": Fleet,
         "inspection": Inspection,
         "job": Job,
         "plan": Plan,
@@ -63,7 +68,11 @@ def _documents() -> dict[str, type[Document]]:
         "profile": Profiling,
         "recipe": Recipe,
         "report": Report,
+        "rollout": Rollout,
         "screening": Screening,
+        "shelf": ShelfStatus,
+        "shipment": Shipment,
+        "signature": Signature,
         "target": Target,
         "transcript": Transcript,
     }

@@ -7,7 +7,8 @@ EdgepruneError
 │   ├── DocumentError           a TOML or JSON file with faults
 │   ├── PluginError             an unknown, broken or clashing plug-in
 │   ├── BudgetError             a budget that cannot be reached
-│   └── StorageError            a folder or file that cannot be written
+│   ├── StorageError            a folder or file that cannot be written
+│   └── BundleError             a bundle that is not what its signature says
 ├── GateError               1   the work was done and a promise was not met
 ├── DeviceError             3   a device or its runtime failed
 │   └── ConnectionLost          the cable broke: the same again may work
@@ -69,6 +70,12 @@ class BudgetError(RequestError):
 
 class StorageError(RequestError):
     """A run folder or file cannot be used or written."""
+
+
+class BundleError(RequestError):
+    """A bundle is damaged, forged or hostile; nothing of it was written anywhere."""
+
+    next_step = "nothing of it was written; get the file again from whoever made it"
 
 
 class GateError(EdgepruneError):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeprune.core.artifact import Format
 from edgeprune.core.device_run import DeviceRun, Job, JobFile
 from edgeprune.core.errors import DeviceError, DocumentError
+from edgeprune.core.interpreter import Interpreter
 from edgeprune.core.protocols import Link
 
 RUNNER = Path(__file__).parents[1] / "device" / "runner.py"
@@ -31,15 +32,6 @@ class Measured:
     outputs: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Interpreter:
-    """What runs the runner on a device: a Python of its own, or a capsule that is carried there."""
-
-    why: str
-    python: str = "python3"
-    capsule: Path | None = None
-
-
 def measure(link: Link, files: Sequence[Measured], job: Job, interpreter: Interpreter) -> DeviceRun | None:
     """Carry out a job (without files: they are named here) on a device; None where it was only rehearsed.
 
@@ -53,14 +45,27 @@ def measure(link: Link, files: Sequence[Measured], job: Job, interpreter: Interp
     if interpreter.capsule is not None:
         link.files.push(interpreter.capsule, link.scratch / "capsule")
         start = ["sh", str(link.scratch / "capsule" / "py")]
+    return _run(link, named, start, [one.path.name for one in files])
+
+
+def measure_there(link: Link, job: Job, start: Sequence[str]) -> DeviceRun | None:
+    """Carry out a job whose files lie on the device already; None where it was only rehearsed.
+
+    `start` are the words that start a Python there. Raises DeviceError as `measure` does.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        _send_folder(link, Path(scratch), job)
+    return _run(link, job, start, [Path(one.path).name for one in job.files])
+
+
+def _run(link: Link, job: Job, start: Sequence[str], names: Sequence[str]) -> DeviceRun | None:
+    """Start the runner on what was sent; `names` are what errors call the files."""
     folder = link.scratch / "job"
     command = [*start, str(folder / "runner.py"), str(folder / "job.json")]
-    done = link.shell.run(command, timeout=_seconds(named)).require(
+    done = link.shell.run(command, timeout=_seconds(job)).require(
         "the runner failed there", hint="`edgeprune device doctor` looks for what is missing"
     )
-    if not done.stdout:
-        return None
-    return _answer(done.text(), files)
+    return _answer(done.text(), names) if done.stdout else None
 
 
 def _send(link: Link, files: Sequence[Measured], job: Job) -> Job:
@@ -78,11 +83,15 @@ def _send(link: Link, files: Sequence[Measured], job: Job) -> Job:
             np.save(folder / entry.outputs, one.outputs)
             shutil.copyfile(one.path, folder / entry.path)
             named.append(entry)
-        shutil.copyfile(RUNNER, folder / RUNNER.name)
         sent = job.model_copy(update={"files": tuple(named)})
-        sent.save(folder / "job.json")
-        link.files.push(folder, link.scratch / "job")
+        _send_folder(link, folder, sent)
     return sent
+
+
+def _send_folder(link: Link, folder: Path, job: Job) -> None:
+    shutil.copyfile(RUNNER, folder / RUNNER.name)
+    job.save(folder / "job.json")
+    link.files.push(folder, link.scratch / "job")
 
 
 def _seconds(job: Job) -> float:
@@ -91,7 +100,7 @@ def _seconds(job: Job) -> float:
     return job.cool_s + _START_S + len(job.files) * len(job.threads) * each
 
 
-def _answer(text: str, files: Sequence[Measured]) -> DeviceRun:
+def _answer(text: str, names: Sequence[str]) -> DeviceRun:
     """The runner's answer, checked: it comes from a device, which may say anything."""
     try:
         found = DeviceRun.parse(json.loads(text), source="the runner's answer")
@@ -100,9 +109,9 @@ def _answer(text: str, files: Sequence[Measured]) -> DeviceRun:
             f"the runner's answer cannot be understood ({str(error).splitlines()[0]})",
             hint="does something else print on standard output there?",
         ) from error
-    if len(found.files) != len(files):
-        raise DeviceError(f"the runner answered for {len(found.files)} of {len(files)} files")
-    for one, file in zip(found.files, files, strict=True):
+    if len(found.files) != len(names):
+        raise DeviceError(f"the runner answered for {len(found.files)} of {len(names)} files")
+    for one, name in zip(found.files, names, strict=True):
         if one.error or not one.timings:
-            raise DeviceError(f"{file.path.name}: {one.error or 'it was not timed there'}")
+            raise DeviceError(f"{name}: {one.error or 'it was not timed there'}")
     return found

@@ -34,6 +34,15 @@ def parse_count(text: str, *, option: str) -> int:
     return count
 
 
+def parse_milliseconds(text: str, *, option: str) -> float:
+    """A duration as people write it: '40ms', '1.5 s', '250us'."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(us|ms|s)", text.strip().lower())
+    found = float(match[1]) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[match[2]] if match else 0.0
+    if found == 0:
+        raise RequestError(f"{option} '{text}' is not a duration", hint="write it like 40ms, 1.5s or 250us")
+    return found
+
+
 def format_ranges(numbers: Sequence[int], *, limit: int = 6) -> str:
     """Ascending numbers in short: (0, 1, 2, 5) -> '0-2 5'; beyond `limit` runs only how many there are."""
     runs: list[list[int]] = []

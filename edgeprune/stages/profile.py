@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from edgeprune.core.address import transport_at
 from edgeprune.core.artifact import Artifact, Format, Tensor
 from edgeprune.core.device_run import DeviceRun, FileRun, Job
-from edgeprune.core.errors import DeviceError, RequestError
-from edgeprune.core.measure import Interpreter, Measured, measure
+from edgeprune.core.errors import RequestError
+from edgeprune.core.interpreter import CARRIED_FORMATS, Interpreter, choose_interpreter
+from edgeprune.core.measure import Measured, measure
 from edgeprune.core.plausibility import implausible
 from edgeprune.core.profiling import Conditions, ProfiledFile, Profiling
 from edgeprune.core.progress import Progress, Silent
@@ -30,8 +31,6 @@ from edgeprune.core.timing import Timing
 
 _COOL_C = 60.0
 _COOL_S = 120.0
-_PACKAGES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
-"""Formats that the runner knows, and what it needs for them."""
 _WARMUP, _RUNS = 10, 100
 
 
@@ -61,14 +60,14 @@ def profile(
     progress = progress or Silent()
     threads = threads or min(target.threads, os.cpu_count() or 1)
     progress.start("profile", 1 + len(artifacts))
-    carried = [one for one in artifacts if one.format in _PACKAGES]
+    carried = [one for one in artifacts if one.format in CARRIED_FORMATS]
     files = [_measured(one, folder, target, progress) for one in carried]
     here = Interpreter("this machine's own Python", sys.executable)
     device, host = describe_device().name, target if target.at_hand() else None
     timed = {
         one.path: _timed(one, folder, target, threads, device)
         for one in artifacts
-        if one.format not in _PACKAGES
+        if one.format not in CARRIED_FORMATS
     }
     if carried:
         with transport_at("local").connect() as link:
@@ -109,7 +108,8 @@ def profile_files(
         own = sys.executable if at == "local" else ""
         facts = survey(link, at.partition("?")[0], python=how.python or own)
         progress.advance()
-        interpreter = _interpreter(how, facts, artifacts, rehearsed=not facts.machine)
+        formats = sorted({one.format for one in artifacts})
+        interpreter = choose_interpreter(facts, formats, python=how.python, capsule=how.capsule)
         run = measure(link, measured, _job(how, target, facts, at), interpreter)
     if run is None:
         return None
@@ -130,35 +130,6 @@ def _job(how: How, target: Target, facts: Survey, at: str) -> Job:
         cool_s=_COOL_S if apart else 0.0,
         memory=True,
         operators=how.operators,
-    )
-
-
-def _interpreter(how: How, facts: Survey, artifacts: Sequence[Artifact], *, rehearsed: bool) -> Interpreter:
-    """The capsule where one is given, else a Python of the device's own that has every runtime needed."""
-    if how.capsule is not None:
-        if not (how.capsule / "py").is_file():
-            raise RequestError(
-                f"{how.capsule}: not a capsule (it has no file py)",
-                hint="a capsule is a folder with Python and the runtimes, started by `sh py`",
-            )
-        return Interpreter(f"capsule {how.capsule}, nothing of the device's own", capsule=how.capsule)
-    formats = sorted({one.format for one in artifacts})
-    for python in facts.pythons:
-        runtimes = [python.runtime_for(format) for format in formats]
-        if all(runtimes):
-            words = ", ".join(f"{name} {python.packages[name]}" for name in runtimes if name)
-            return Interpreter(f"the device's own {python.path} {python.version} with {words}", python.path)
-    if rehearsed:
-        return Interpreter("a Python of the device's own", how.python or "python3")
-    wanted = " ".join(["numpy", *(_PACKAGES[format] for format in formats)])
-    found = "; ".join(
-        f"{one.path} {one.version} has {', '.join(one.packages) or 'none of them'}" for one in facts.pythons
-    )
-    raise DeviceError(
-        f"{facts.address}: no Python there has {wanted.replace(' ', ' and ')} "
-        f"({found or 'there is no Python'})",
-        hint=f"there: `python3 -m venv edge && edge/bin/pip install {wanted}`, then "
-        "`--python edge/bin/python`; or carry all of it along and install nothing: `--capsule FOLDER`",
     )
 
 

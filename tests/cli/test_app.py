@@ -10,8 +10,8 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = """compress inspect explain screen profile verify compare apply diff init schema targets
-capsule device""".split()
+COMMANDS = """compress inspect explain screen profile verify compare bundle ship rollback status apply diff
+ init schema targets capsule device keys""".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -53,7 +53,14 @@ def test_it_runs_as_a_module_too() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [[], *([one] for one in COMMANDS), ["targets", "list"], ["targets", "show"], ["device", "doctor"]],
+    [
+        [],
+        *([one] for one in COMMANDS),
+        ["targets", "list"],
+        ["targets", "show"],
+        ["device", "doctor"],
+        ["keys", "new"],
+    ],
 )
 def test_every_command_has_help(here: Here, command: list[str]) -> None:
     answer = here(*command, "--help")
@@ -96,8 +103,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, capsule, compare, compress, device, diff, explain, init, "
-        "inspect, profile, schema, screen, targets, verify",
+        "did you mean 'compress'? known: apply, bundle, capsule, compare, compress, device, diff, explain, "
+        "init, inspect, keys, profile, rollback, schema, screen, ship, status, targets, verify",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -121,9 +128,10 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, capsule, capsule-lock, comparison, device, device-run, "
-        "diagnosis, emulation, explanation, inspection, job, plan, plan-difference, profile, recipe, report, "
-        "screening, target, transcript",
+        "did you mean 'report'? known: application, bundle, capsule, capsule-lock, comparison, contents, "
+        "device, device-run, diagnosis, emulation, explanation, fleet, inspection, job, plan, "
+        "plan-difference, profile, recipe, report, rollout, screening, shelf, shipment, signature, target, "
+        "transcript",
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from core.device_documents import DEVICE_EXAMPLES
+from core.ship_documents import SHIP_EXAMPLES
 from edgeprune.core import quantization
 from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
@@ -379,6 +380,7 @@ EXAMPLES: tuple[Document, ...] = (
         notes={"plan": "4" * 64},
     ),
     *DEVICE_EXAMPLES,
+    *SHIP_EXAMPLES,
     TARGET,
     REQUEST,
     a_report(

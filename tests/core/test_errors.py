@@ -32,6 +32,7 @@ def test_exit_codes_are_those_of_the_drawing() -> None:
         "PluginError": 2,
         "BudgetError": 2,
         "StorageError": 2,
+        "BundleError": 2,
         "GateError": 1,
         "DeviceError": 3,
         "ConnectionLost": 3,

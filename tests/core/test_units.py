@@ -13,6 +13,7 @@ from edgeprune.core.units import (
     format_seconds,
     format_shape,
     parse_count,
+    parse_milliseconds,
     parse_shape,
 )
 
@@ -97,3 +98,14 @@ def test_operators_lose_their_namespace_and_overload() -> None:
 )
 def test_runs_of_numbers_are_written_in_short(numbers: tuple[int, ...], text: str) -> None:
     assert format_ranges(numbers) == text
+
+
+@pytest.mark.parametrize(("text", "ms"), [("40ms", 40), ("1.5 s", 1500), ("250us", 0.25), ("40MS", 40)])
+def test_a_duration_is_read(text: str, ms: float) -> None:
+    assert parse_milliseconds(text, option="--latency-budget") == ms
+
+
+@pytest.mark.parametrize("text", ["", "40", "ms", "-4ms", "0ms", "4m"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="is not a duration"):
+        parse_milliseconds(text, option="--latency-budget")

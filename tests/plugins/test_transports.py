@@ -31,6 +31,12 @@ def test_a_phone_at_an_adb_server_keeps_the_contract(phone: Phone, tmp_path: Pat
     check_transport(transport_at(phone.address), tmp_path)
 
 
+def test_a_program_that_ends_before_it_reads_its_input_is_an_answer(board: Board) -> None:
+    with transport_at(board.address).connect() as link:
+        for _ in range(5):
+            assert link.shell.run(["true"], timeout=20, stdin=bytes(1 << 20)).exit_code == 0
+
+
 # What stands in the way of ssh
 
 

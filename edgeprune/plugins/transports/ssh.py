@@ -113,8 +113,10 @@ class _Shell:
         connection = await self._connect()
         started = time.monotonic()
         process = await connection.create_process(shell_line(command, cwd), encoding=None)
-        process.stdin.write(stdin)
-        process.stdin.write_eof()
+        # A program that has ended already takes no input any more; its exit code says the rest.
+        with suppress(BrokenPipeError):
+            process.stdin.write(stdin)
+            process.stdin.write_eof()
         try:
             out, err = await asyncio.wait_for(process.communicate(), timeout)
         except TimeoutError as error:
