@@ -65,7 +65,6 @@ STEPS = [
     "accuracy of the original",
     "accuracy of the shrunk network",
     "verify",
-    "tflite runtime",
     "profile",
 ]
 # Where a run goes on that was stopped within a stage of the journal, behind that stage's first step.

@@ -220,11 +220,20 @@ def _require_batch(found: Sequence[Tensor]) -> None:
         )
 
 
+_MODULE = "torch.nn.modules.module.Module"
+
+
 def without_sources(fresh: ExportedProgram) -> ExportedProgram:
-    """The program, of which nobody else holds a part, without the user's paths and class names."""
+    """The program, of which nobody else holds a part, without the user's paths and class names.
+
+    The names of modules stay, as those of parameters do: files made of it later are named after them.
+    """
     for node in fresh.graph.nodes:
-        for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "custom"):
+        for key in ("stack_trace", "source_fn_stack", "from_node", "custom"):
             node.meta.pop(key, None)
+        stack = node.meta.get("nn_module_stack")
+        if stack:
+            node.meta["nn_module_stack"] = {key: (path, _MODULE) for key, (path, _) in stack.items()}
     return fresh
 
 

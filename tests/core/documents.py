@@ -11,6 +11,7 @@ from edgeprune.core.application import Application
 from edgeprune.core.artifact import Artifact, Tensor
 from edgeprune.core.capsule import Capsule, CapsulePackage
 from edgeprune.core.comparison import Comparison, Row
+from edgeprune.core.contents import Contents
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
 from edgeprune.core.emulation import EmulatedFile, Emulation, Instructions, Likeness
@@ -363,6 +364,20 @@ EXAMPLES: tuple[Document, ...] = (
         debian={"aarch64": {"capsule": (PIN,)}},
         wheels={"armhf": {"tflite-runtime": (PIN,)}},
         needs={"armhf": {"tflite-runtime": GlibcNeeds((2, 34), "a.so", (3, 4, 30), "b.so")}},
+    ),
+    Contents(
+        path="model.tflite",
+        format="tflite",
+        bytes=1000,
+        sha256="3" * 64,
+        made_for="TFLite 1.14.0",
+        precision="int8-static",
+        inputs=(Tensor(name="input", shape=(1, 3, 8, 8), dtype="float32"),),
+        outputs=(Tensor(name="output", shape=(1, 4), dtype="float32"),),
+        operators={"CONV_2D": 2},
+        transposes=1,
+        weights={"int8": 500},
+        notes={"plan": "4" * 64},
     ),
     *DEVICE_EXAMPLES,
     *SHIP_EXAMPLES,

@@ -139,8 +139,13 @@ def test_tflite_has_a_signature_with_the_same_names_as_onnx(tmp_path: Path) -> N
 
 def test_channels_last_leave_tflite_without_a_transpose(tmp_path: Path) -> None:
     reader: FileFormat = build("formats", "tflite")
-    assert reader.look(exported(tmp_path / "a", "tflite")).transposes > 0
-    assert reader.look(exported(tmp_path / "b", "tflite", Interface(layout="nhwc"))).transposes == 0
+    pooled = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    )
+    plain = exported(tmp_path / "a", "tflite", net=pooled)
+    turned = exported(tmp_path / "b", "tflite", Interface(layout="nhwc"), pooled)
+    assert reader.look(plain).transposes == 1
+    assert reader.look(turned).transposes == 0
 
 
 # Others

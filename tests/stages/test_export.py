@@ -17,6 +17,7 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.files import sha256
 from edgeprune.core.registry import build
 from edgeprune.graph.capture import capture
+from edgeprune.graph.stored import Programs
 from edgeprune.stages.export import export
 
 # Every machine-specific path that could get in: this checkout, its interpreter, the torch it uses.
@@ -105,3 +106,10 @@ def test_a_full_disk_is_no_fault_of_the_exporter(format: str) -> None:
     with pytest.raises(OSError, match="No space left on device") as caught:
         build("exporters", format).export(program.exported(), program.example(2), Path("/dev/full"))
     assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_network_that_was_saved_makes_the_same_onnx(tmp_path: Path) -> None:
+    kept = Programs("model.pt2")
+    kept.write(tiny_coupling().program, tmp_path)
+    (again,), _ = export(kept.read(tmp_path), ("onnx",), tmp_path, parent="cd34")
+    assert again == tiny_floats()[0]
