@@ -220,7 +220,7 @@ def test_a_file_is_never_larger_than_foretold_and_little_smaller(
     foretold = bound.file_of(weight_bytes(coupling, plan.cuts, original.precision))
     assert written.bytes < 0.8 * original.bytes
     # Of the float files nothing but padding is left to chance; int8 files lose scales and biases, too.
-    slack = 0.01 if precision.startswith("fp") else 0.06
+    slack = 0.01 if precision.startswith("fp") else 0.07
     assert written.bytes <= foretold <= written.bytes * (1 + slack)
 
 

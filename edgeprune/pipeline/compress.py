@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
 from edgeprune.pipeline.weighing import size_claim, weighed
 from edgeprune.stages.advise import advise
 from edgeprune.stages.ask import ask
-from edgeprune.stages.describe import describe, notes_of
+from edgeprune.stages.describe import as_described, describe, notes_of
 from edgeprune.stages.draw import draw, image_size
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
@@ -360,7 +361,8 @@ def _weigh(
     if calibration is not None:
         calibration = calibration.for_files(request.interface)
     precisions = request.precisions or target.precisions
-    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder)
+    noted = partial(as_described, folder=folder / hidden("original"), request=request)
+    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder, noted)
     progress.finish()
     return bound
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeprune.core.artifact import Artifact, Precision
@@ -27,6 +27,7 @@ def weighed(
     calibration: Split | None,
     budget: Budget,
     folder: Path,
+    noted: Callable[[Artifact], Artifact] = lambda artifact: artifact,
 ) -> SizeBound:
     """The bound in terms of weights, from the original's files in every precision.
 
@@ -34,6 +35,8 @@ def weighed(
     ----------
     originals : of Artifact
         The original's float32 files; paths are relative to the run folder, smaller ones are written beside.
+    noted : callable
+        A file beside them as large as it will be with its notes.
 
     Raises
     ------
@@ -47,7 +50,7 @@ def weighed(
     plain = [one.model_copy(update={"path": Path(one.path).name}) for one in originals]
     few = None if calibration is None else calibration.take(_IMAGES)
     smaller, failed = quantize(plain, precisions, few, beside)
-    smallest = _smallest([*plain, *smaller], budget)
+    smallest = _smallest([noted(one) for one in (*plain, *smaller)], budget)
     if smallest is None:
         raise RequestError(
             f"no {budget.size_of} file can be made: {'; '.join(failed.values()) or 'the target has none'}",

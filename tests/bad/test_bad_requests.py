@@ -86,7 +86,10 @@ REFUSED = {
         "--input '3x0x224' is not a size",
         "write channels x height x width: 3x224x224",
     ),
-    "--format onxn": ("unknown format 'onxn'", "did you mean 'onnx'? known: onnx, tflite"),
+    "--format onxn": (
+        "unknown format 'onxn'",
+        "did you mean 'onnx'? known: executorch, ncnn, onnx, openvino, pt2, tflite",
+    ),
     "--criterion screning": (
         "unknown criterion 'screning'",
         "did you mean 'screening'? known: bn-scale, f, fpgm, group-l2, l1, l2, lamp, random, refit, "

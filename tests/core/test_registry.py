@@ -12,6 +12,8 @@ from edgeprune.core.errors import PluginError
 from edgeprune.core.registry import build, build_from, find, names
 
 OPTIONS = "correct its options, or reinstall the package it comes from"
+EXPORTERS = "executorch, ncnn, onnx, openvino, pt2, tflite"
+RUNTIMES = "executorch, litert, ncnn, onnxruntime, openvino, tflite-runtime, torch"
 KNOWN = "bn-scale, f, fpgm, group-l2, l1, l2, lamp, random, refit, screening, taylor, wanda, welch"
 PLUGIN = """\
 from dataclasses import dataclass
@@ -43,8 +45,8 @@ def install(site: Path, package: str, points: str, family: str = "criteria") -> 
 
 def test_ours_are_listed_by_family() -> None:
     assert names("criteria") == KNOWN.split(", ")
-    assert names("exporters") == ["onnx", "tflite"]
-    assert names("runtimes") == ["litert", "onnxruntime"]
+    assert names("exporters") == EXPORTERS.split(", ")
+    assert names("runtimes") == RUNTIMES.split(", ")
 
 
 def test_listing_imports_no_plugin() -> None:
@@ -67,8 +69,18 @@ def test_listing_imports_no_plugin() -> None:
             f"did you mean 'screening'? known: {KNOWN}",
         ),
         ("criteria", "x", "unknown criterion 'x'", f"known: {KNOWN}"),
-        ("runtimes", "lite", "unknown runtime 'lite'", "did you mean 'litert'? known: litert, onnxruntime"),
-        ("exporters", "coreml", "unknown exporter 'coreml'", "known: onnx, tflite"),
+        (
+            "runtimes",
+            "lite",
+            "unknown runtime 'lite'",
+            f"did you mean 'litert'? known: {RUNTIMES}",
+        ),
+        (
+            "exporters",
+            "coreml",
+            "unknown exporter 'coreml'",
+            f"known: {EXPORTERS}",
+        ),
     ],
 )
 def test_an_unknown_name_offers_the_nearest(family: str, name: str, message: str, hint: str) -> None:

@@ -136,6 +136,7 @@ def test_an_artifact_is_described_by_its_bytes(tmp_path: Any) -> None:
         "parent": "cd34",
         "inputs": (),
         "outputs": (),
+        "transposes": None,
     }
 
 

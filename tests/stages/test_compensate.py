@@ -240,7 +240,7 @@ def test_a_layer_that_answers_with_nan_is_named() -> None:
 
 def test_as_many_images_are_used_as_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     coupling, program, done = halved("residual_add")
-    monkeypatch.setattr("edgeprune.stages.compensate._MEMORY", 1e6)
+    monkeypatch.setattr("edgeprune.graph.walk._MEMORY", 1e6)
     _, found = compensate(coupling, program, done, a_split(200), a_split(30, seed=1))
     # Behind the stem both networks hold about 16 channels of 16 x 16 floats per image.
     assert 5 < found.images < 60
