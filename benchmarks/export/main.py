@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.document import PAGE, header, order
 from benchmarks.export.stock import answers_of, medians_ms, stock_file
+from benchmarks.export.whole import measured
 from benchmarks.page import put_section, say, taken, versions
 from benchmarks.zoo.jobs import NOT_MEASURED, Job, Result, kept_results, run_jobs
 from benchmarks.zoo.networks import timm_networks, torchvision_networks, torchvision_parameters
@@ -246,6 +247,34 @@ def _inputs(split: Split) -> NDArray[np.float32]:
     return np.concatenate([inputs for inputs, _ in split.batches(16)])
 
 
+def whole_section(folder: Path) -> list[str]:
+    """Seconds and memory of everything that follows the cut, for one large network."""
+    del folder
+    found = measured("resnet50", 224)
+    steps = ("export", "quantize", "verify")
+    rows = [f"| {step} | {found[step]['seconds']:.0f} | {found[step]['peak_gb']:.2f} |" for step in steps]
+    files = [
+        f"{format}: int8 at {one['snr_db']:.1f} dB, {one['points']:.1f} % of the answers changed, "
+        f"{one['fallbacks']} of {one['operators']} operators in float32."
+        for format in FORMATS
+        for one in [found[f"{format} int8"]]
+    ]
+    return [
+        "## Export, quantize and verify a ResNet-50 cut to half",
+        "",
+        "Random weights, 3x224x224; ONNX and TFLite, float32 and static int8; 200 calibration and 200 selection",
+        "images of noise, on which half of the answers may change: untrained outputs lie close together. Seconds",
+        "and peak memory of the process since the cut, step by step; the peak before was "
+        f"{found['before']['peak_gb']:.2f} GB.",
+        "",
+        "| until | seconds | peak GB |",
+        "|---|---|---|",
+        *rows,
+        "",
+        *files,
+    ]
+
+
 FILES_TEXT = (
     "Random weights (seed 0), half of the units of every free group cut at once, then ONNX and TFLite files\n"
     "in float32 and static int8 (min-max ranges over 8 noise inputs, no guard), each run by its runtime on\n"
@@ -323,6 +352,7 @@ SECTIONS: dict[str, Callable[..., list[str]]] = {
     "int8-resnet56": partial(cut_section, "resnet56"),
     "int8-fashion": uncut_section,
     "int8-speed": speed_section,
+    "whole-resnet50": whole_section,
     "files": files_section,
 }
 
