@@ -262,9 +262,9 @@ def whole_section(folder: Path) -> list[str]:
     return [
         "## Export, quantize and verify a ResNet-50 cut to half",
         "",
-        "Random weights, 3x224x224; ONNX and TFLite, float32 and static int8; 200 calibration and 200 selection",
-        "images of noise, on which half of the answers may change: untrained outputs lie close together. Seconds",
-        "and peak memory of the process since the cut, step by step; the peak before was "
+        "Random weights, 3x224x224; ONNX and TFLite, float32 and static int8; 200 calibration and 200",
+        "selection images of noise, on which half of the answers may change: untrained outputs lie close",
+        "together. Seconds and peak memory of the process since the cut, step by step; the peak before was "
         f"{found['before']['peak_gb']:.2f} GB.",
         "",
         "| until | seconds | peak GB |",
