@@ -12,13 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from benchmarks.document import PAGE, header, order
 from benchmarks.export.stock import answers_of, medians_ms, stock_file
@@ -98,7 +97,7 @@ def uncut_section(folder: Path) -> list[str]:
     splits = _splits(model, [])
     program = load(model, arch=f"{model.parent}/model.py:fashion_mobile", input_size=(1, 28, 28), base=ROOT)
     expected = np.concatenate(
-        [program.run(torch.from_numpy(one)).numpy() for one in _batches(splits.selection)]
+        [program.run(torch.from_numpy(one)).numpy() for one in splits.selection.inputs(500)]
     )
     labels = splits.selection.labels
     assert labels is not None
@@ -116,7 +115,7 @@ def uncut_section(folder: Path) -> list[str]:
 
 def _beside_stock(title: str, files: Sequence[tuple[Path, Path, Quantization]], splits: Splits) -> list[str]:
     """A row per format: float32, ours and stock."""
-    inputs, labels = np.concatenate(list(_batches(splits.test))), splits.test.labels
+    inputs, labels = np.concatenate(list(splits.test.inputs(500))), splits.test.labels
     assert labels is not None
     rows, ledger = [], list[str]()
     for whole, ours, how in files:
@@ -181,11 +180,6 @@ def _splits(model: Path, options: Sequence[str]) -> Splits:
     return splits
 
 
-def _batches(split: Split) -> Iterator[NDArray[np.float32]]:
-    for inputs, _ in split.batches(500):
-        yield inputs
-
-
 def _of(report: Report, format: str, precision: str) -> DeliveredArtifact:
     return next(one for one in report.artifacts if (one.format, one.precision) == (format, precision))
 
@@ -213,7 +207,7 @@ def speed_section(folder: Path) -> list[str]:
         torch.manual_seed(0)
         program = capture(import_torchvision().models.get_model(name).eval(), (3, 224, 224))
         calibration, selection = noise(32, 224, 0), noise(64, 224, 1)
-        expected = program.run(torch.from_numpy(_inputs(selection))).numpy()
+        expected = program.run(torch.from_numpy(np.concatenate(list(selection.inputs(16))))).numpy()
         bench = Bench(
             calibration, selection, expected.argmax(1), expected, expected, Guard(at_most=99, answers="same")
         )
@@ -225,7 +219,7 @@ def speed_section(folder: Path) -> list[str]:
             assert ours is not None
             stock = stock_file(folder / one.path, calibration, folder / f"stock.{one.format}")
             full, small, other = medians_ms(
-                [folder / one.path, folder / ours.path, stock], _inputs(selection.take(1))
+                [folder / one.path, folder / ours.path, stock], next(selection.inputs(1))
             )
             signal = max(trial.snr_db or 0 for trial in how.trials)
             lines.append(
@@ -241,10 +235,6 @@ def noise(images: int, size: int, seed: int) -> Split:
     pool = np.random.default_rng(seed).standard_normal((images, 3, size, size), dtype=np.float32)
     samples = Samples(images, lambda indices: pool[indices], None, "noise")
     return Split(samples, np.arange(images), Preprocess())
-
-
-def _inputs(split: Split) -> NDArray[np.float32]:
-    return np.concatenate([inputs for inputs, _ in split.batches(16)])
 
 
 def whole_section(folder: Path) -> list[str]:

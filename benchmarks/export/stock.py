@@ -21,7 +21,7 @@ IMAGES = 200
 def stock_file(source: Path, calibration: Split, path: Path) -> Path:
     """`quantize_static` or ai-edge-quantizer's static recipe, told nothing but the images."""
     with quiet():
-        (_onnx if source.suffix == ".onnx" else _tflite)(source, _singles(calibration), path)
+        (_onnx if source.suffix == ".onnx" else _tflite)(source, calibration.take(IMAGES).inputs(1), path)
     return path
 
 
@@ -51,11 +51,6 @@ def _tflite(source: Path, inputs: Iterator[NDArray[np.float32]], path: Path) -> 
     quantizer = Quantizer(str(source), recipe.static_wi8_ai8())
     ranges = quantizer.calibrate({signature: [{names["inputs"][0]: one} for one in inputs]}, num_threads=1)
     path.write_bytes(bytes(quantizer.quantize(ranges, enable_progress_report=False).quantized_model))
-
-
-def _singles(calibration: Split) -> Iterator[NDArray[np.float32]]:
-    for inputs, _ in calibration.take(IMAGES).batches(1):
-        yield inputs
 
 
 def answers_of(path: Path, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -60,7 +60,7 @@ def main(network: str, size: int) -> None:
         files, failed = export(program, FORMATS, folder, parent="")
         assert not failed, failed
         note("export")
-        expected = np.concatenate(list(answers(program, (inputs for inputs, _ in selection.batches(20)))))
+        expected = np.concatenate(list(answers(program, selection.inputs(20))))
         guard = Guard(at_most=50, answers="same")
         bench = Bench(calibration, selection, expected.argmax(1), expected, expected, guard)
         made = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeVar, cast
 
 import numpy as np
@@ -81,6 +82,10 @@ class Split:
             labels = None if self.samples.labels is None else self.samples.labels[chosen]
             yield self._as_taken(self.samples.read(chosen.tolist())), labels
 
+    def inputs(self, size: int) -> Iterator[Floats]:
+        """The same without labels."""
+        return (inputs for inputs, _ in self.batches(size))
+
     def for_files(self, interface: Interface) -> Split:
         """The same samples, in batches as files with this interface take them."""
         return replace(self, interface=interface)
@@ -138,6 +143,12 @@ class Splits:
     training: Split
     """Everything that may be trained on: the pool without selection and test, calibration included."""
     classes: int
+
+
+def singles(batches: Iterable[Floats], most: int) -> Iterator[Floats]:
+    """The first inputs of some batches one by one, each of shape (1, channels, ...)."""
+    ones = (batch[place : place + 1] for batch in batches for place in range(len(batch)))
+    return islice(ones, most)
 
 
 def draw_calibration(

@@ -48,7 +48,7 @@ class HeldImages:
     def __init__(self, epochs: Epochs, device: torch.device) -> None:
         self._epochs, self._device = epochs, device
         split = epochs.split
-        prepared = [torch.from_numpy(inputs).to(device) for inputs, _ in split.batches(_CHUNK)]
+        prepared = [torch.from_numpy(one).to(device) for one in split.inputs(_CHUNK)]
         self._images = torch.cat(prepared)
         self._labels = None if split.labels is None else torch.from_numpy(split.labels).to(device)
 

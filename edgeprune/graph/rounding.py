@@ -52,7 +52,7 @@ def rounded(program: Program, calibration: Split, bits: int, *, seed: int = 0) -
     walk = partial(Walk, coupling, copy, plan, layers, seed)
     images = calibration.take(min(_IMAGES, affordable(walk, calibration)))
     size = images_per_batch(coupling)
-    both = walk([torch.from_numpy(inputs) for inputs, _ in images.batches(size)])
+    both = walk([torch.from_numpy(one) for one in images.inputs(size)])
     for number, layer in enumerate(layers):
         finish = None if isinstance(layer.one.map, Phases) else partial(on_grid, bits=bits)
         write(copy, refitted(layer.one, both.samples(number), copy.tensors(), finish=finish))

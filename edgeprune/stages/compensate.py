@@ -90,7 +90,7 @@ def _ways(layers: Sequence[Layer]) -> list[list[Layer]]:
 def _refit(walk: Callable[[list[Tensor]], Walk], calibration: Split, batch: int, progress: Progress) -> int:
     """Refit layer after layer, with as many images as fit in memory; how many those were."""
     images = calibration.take(affordable(walk, calibration))
-    both = walk([torch.from_numpy(inputs) for inputs, _ in images.batches(batch)])
+    both = walk([torch.from_numpy(one) for one in images.inputs(batch)])
     for number in range(len(both.layers)):
         both.fit(number)
         both.leave(number)
@@ -110,7 +110,7 @@ def _require_images(calibration: Split, selection: Split) -> None:
 def _divergence(original: Program, shrunk: Program, split: Split, batch: int) -> float:
     """Squared output difference over the original's squared outputs about their mean."""
     difference = spread = 0.0
-    batches = [inputs for inputs, _ in split.batches(batch)]
+    batches = list(split.inputs(batch))
     for expected, present in zip(answers(original, batches), answers(shrunk, batches), strict=True):
         difference += float(np.square(present - expected).sum())
         spread += float(np.square(expected - expected.mean(0)).sum())

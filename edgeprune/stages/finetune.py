@@ -221,7 +221,7 @@ class _Standing:
 
 def _standing(original: Program, shrunk: Program, split: Split) -> _Standing:
     """How a network does in evaluation mode."""
-    batches = [inputs for inputs, _ in split.batches(BATCH)]
+    batches = list(split.inputs(BATCH))
     wanted, found = (torch.from_numpy(np.concatenate([*answers(one, batches)])) for one in (original, shrunk))
     labels = None if split.labels is None else torch.from_numpy(split.labels)
     loss = float(_loss(found, wanted, labels, smoothing=0.0))

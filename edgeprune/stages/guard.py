@@ -7,7 +7,6 @@ selection images by the target's runtime, and judged by its answers.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,8 +35,9 @@ from edgeprune.core.target import Target
 
 _CHOOSING = 64
 """Selection images on which signals are compared; drops are counted on all of them."""
-_SWEEP_SECONDS = 60.0
-"""What the search for the noisiest operators may take, about."""
+_SWEPT = 16
+"""Selection images on which the noise of single operators is measured, up to 48 times."""
+_BATCH = 100
 _GIVE_BACK = 16
 """With no more shares in float32 than that, each is tried in integers again."""
 _TIMED = 9
@@ -131,10 +131,11 @@ def _found(work: _Work, source: Source, repair: Callable[[], Path | None]) -> Pa
         work.try_ranges(Source(mended, repaired=True))
         if work.holds(()):
             return work.file(())
+    if not work.holds(work.everything):
+        return None  # before anything is swept: no set of operators can help
     shares = work.shares()
     count = fewest(len(shares), lambda number: work.holds(tuple(shares[:number])))
-    if count is None:
-        return None
+    assert count is not None, "float32 holds, and that is what all shares together are"
     work.fallbacks = _needed(work, shares[:count])
     return work.file(work.fallbacks)
 
@@ -161,7 +162,8 @@ class _Work:
         self._trials: list[tuple[Trial, Source, Mapping[str, Range]]] = []
         self._files: dict[object, Path] = {}
         self._drops: dict[object, Drop] = {}
-        self._sweep: dict[int, float] = {}
+        self._signal = 0.0
+        """Power of float32's answers where the noise of operators was measured."""
         self._written = 0
         self.fallbacks: tuple[Share, ...] = ()
 
@@ -169,7 +171,7 @@ class _Work:
 
     def try_ranges(self, source: Source) -> None:
         """Judge every way to choose ranges by the signal at the outputs."""
-        histograms = self._quantizer.observe(source.path, _inputs(self._bench.calibration))
+        histograms = self._quantizer.observe(source.path, self._bench.calibration.inputs(_BATCH))
         for method, ranges in _different(histograms):
             path = self._write(source, ranges, ())
             noise, signal = self._noise(path, _CHOOSING)
@@ -187,26 +189,24 @@ class _Work:
         """Those that compute in integers."""
         return list(self._quantizer.operators(self._best[1].path))
 
+    @property
+    def everything(self) -> tuple[Share, ...]:
+        """All of them as one share: what float32 would be."""
+        return (Share(tuple(self.operators), 0.0),)
+
     def shares(self) -> list[Share]:
-        """All operators, the noisiest first; measured with fewer images where the file is slow."""
-        started = time.perf_counter()
-        self._noise(self._file_of(()), 4)
-        each = (time.perf_counter() - started) / 4
-        images = int(np.clip(_SWEEP_SECONDS / (48 * max(each, 1e-6)), 4, _CHOOSING))
+        """All operators, the noisiest first."""
 
         def noise_of(some: Sequence[Operator]) -> float:
             wanted = {one.name for one in some}
             _, source, ranges = self._best
             others = [one.name for one in self.operators if one.name not in wanted]
             path = self._write(source, ranges, others)
-            noise, _ = self._noise(path, images)
+            noise, self._signal = self._noise(path, _SWEPT)
             path.unlink()
             return noise
 
-        shares = noisiest(self.operators, noise_of)
-        signal = self._noise(self._file_of(()), images)[1]
-        self._sweep = {id(share): signal for share in shares}
-        return shares
+        return noisiest(self.operators, noise_of)
 
     # Files
 
@@ -246,7 +246,7 @@ class _Work:
         except DeviceError:
             return np.zeros_like(self._bench.float32[:images])
         size = max(1, min(50, -(-images // len(sessions))))
-        batches = [inputs for inputs, _ in self._bench.selection.take(images).batches(size)]
+        batches = list(self._bench.selection.take(images).inputs(size))
         with ThreadPoolExecutor(len(sessions)) as pool:
             parts = [
                 pool.submit(_answer_all, session, batches[number :: len(sessions)])
@@ -269,7 +269,7 @@ class _Work:
         """Everything that was found, as a document."""
         stages = [self.fallbacks[:number] for number in range(len(self.fallbacks) + 1)]
         # Where nothing holds, what is told is that float32 does not, either.
-        stages += [] if holds else [(Share(tuple(self.operators), 0.0),)]
+        stages += [] if holds else [self.everything]
         timed = self._timed([self.file(one) for one in stages])
         steps = [
             Step(drop=self.drop(one), bytes=self.file(one).stat().st_size, p50_ms=timed.get(self.file(one)))
@@ -289,7 +289,7 @@ class _Work:
                     **step.model_dump(),
                     operators=tuple(one.name for one in share.operators),
                     kind=" ".join(sorted({one.kind for one in share.operators})),
-                    snr_db=decibels(self._sweep[id(share)], share.noise),
+                    snr_db=decibels(self._signal, share.noise),
                 )
                 for share, step in zip(self.fallbacks, steps[1:], strict=holds)
             ),
@@ -300,7 +300,7 @@ class _Work:
     def _timed(self, paths: Sequence[Path]) -> dict[Path, float]:
         """Median milliseconds of files that take turns; the first, the last, and some between."""
         places = np.unique(np.linspace(0, len(paths) - 1, min(_TIMED, len(paths))).astype(int))
-        one = next(self._bench.selection.batches(1))[0]
+        one = next(self._bench.selection.inputs(1))
         sessions = {}
         for place in places.tolist():
             try:
@@ -322,11 +322,6 @@ def _different(histograms: Mapping[str, Histogram]) -> Iterator[tuple[Method, di
         if ranges not in seen:
             seen.append(ranges)
             yield method, ranges
-
-
-def _inputs(split: Split) -> Iterator[NDArray[np.float32]]:
-    for inputs, _ in split.batches(100):
-        yield inputs
 
 
 def _answer_all(session: Session, batches: Sequence[NDArray[np.float32]]) -> list[Answers]:

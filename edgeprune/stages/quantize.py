@@ -72,9 +72,7 @@ def calibrated(precision: Precision) -> bool:
 
 def _inputs(calibration: Split | None) -> Iterator[NDArray[np.float32]]:
     """Read batch by batch: a quantizer stops when it has seen enough."""
-    if calibration is not None:
-        for inputs, _ in calibration.batches(_BATCH):
-            yield inputs
+    return iter(()) if calibration is None else calibration.inputs(_BATCH)
 
 
 def _without_data(precision: Precision) -> Precision:

@@ -184,7 +184,7 @@ def _with_measured_harm(
     """Harm curves on one scale, that of the outputs, and residual branches beside the other groups."""
     branches = evidence.coupling.free("blocks")
     images = calibration.take(affordable_images(evidence.coupling, [*evidence.groups, *branches]))
-    inputs = torch.from_numpy(np.concatenate([inputs for inputs, _ in images.batches(_BATCH)]))
+    inputs = torch.from_numpy(np.concatenate(list(images.inputs(_BATCH))))
     progress.start("sensitivity", 4 * len(found) + sum(group.units + 4 for group in branches))
     ranked = {name: (one.order, np.asarray(one.harm)) for name, one in found.items()}
     done = partial(progress.advance, team.count)

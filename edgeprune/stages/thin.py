@@ -254,7 +254,7 @@ def _chosen(
     able = [one for one in candidates if isinstance(one, ConnectionCriterion)]
     if not able or selection is None:
         return criterion, None
-    batches = [inputs for inputs, _ in selection.batches(_BATCH)]
+    batches = list(selection.inputs(_BATCH))
     wanted = np.concatenate([*answers(coupling.program, batches)])
     spread = float(np.square(wanted - wanted.mean(0)).sum()) or 1.0
     compared = []

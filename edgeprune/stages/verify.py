@@ -39,7 +39,7 @@ def judge(
 ) -> tuple[Quality | None, NDArray[np.float32]]:
     """Accuracy of a captured program (None without labels), and its outputs, shape (images, classes)."""
     progress.start(f"accuracy of the {name}", len(test))
-    batches = (inputs for inputs, _ in test.batches(_BATCH))
+    batches = test.inputs(_BATCH)
     outputs = np.concatenate(list(answers(program, batches, progress.advance)))
     progress.finish()
     return None if test.labels is None else quality_of(outputs, test.labels), outputs

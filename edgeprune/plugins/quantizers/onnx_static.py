@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.artifact import Format, Precision
@@ -16,6 +15,7 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.operator import Operator
 from edgeprune.core.quiet import first_line, quiet
 from edgeprune.core.ranges import Histogram, Range, chosen
+from edgeprune.core.samples import Floats, singles
 
 _ARITHMETIC = frozenset(
     """Add AveragePool BatchNormalization Clip Concat Conv ConvTranspose Gemm GlobalAveragePool
@@ -23,13 +23,15 @@ _ARITHMETIC = frozenset(
 )
 """Kinds that compute. Those that only move values (Reshape, MaxPool, ...) follow what they read."""
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class _Static:
     images: Annotated[int, Field(gt=0)] = 200
     per_channel: bool = True
+    signed: bool = False
+    symmetric: bool = False
+    bits: int = field(default=8, init=False)
+    """Of an activation."""
     format: Format = field(default="onnx", init=False)
     needs_data: bool = field(default=True, init=False)
 
@@ -46,17 +48,21 @@ class _Static:
 
     def observe(self, source: Path, calibration: Iterable[Floats]) -> dict[str, Histogram]:
         """What each tensor was seen to be."""
-        return _observed(source, _singles(calibration, self.images))
+        return _observed(source, singles(calibration, self.images))
 
     def quantize_within(
         self, source: Path, path: Path, ranges: Mapping[str, Range], floats: Collection[str] = ()
     ) -> None:
         """Write `path` with these ranges; the operators named in `floats` stay float32."""
-        kind, symmetric = self._activations()
-        _write(source, path, ranges, floats, kind, symmetric=symmetric, per_channel=self.per_channel)
-
-    def _activations(self) -> tuple[str, bool]:
-        raise NotImplementedError
+        _write(
+            source,
+            path,
+            ranges,
+            floats,
+            ("QInt" if self.signed else "QUInt") + str(self.bits),
+            symmetric=self.symmetric,
+            per_channel=self.per_channel,
+        )
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,7 @@ class OnnxInt8Static(_Static):
     On x86-64 signed activations were slower than float32 (docs/decisions/0003-int8.md).
     """
 
-    signed: bool = False
-    symmetric: bool = False
     precision: Precision = field(default="int8-static", init=False)
-
-    def _activations(self) -> tuple[str, bool]:
-        return ("QInt8" if self.signed else "QUInt8"), self.symmetric
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ class OnnxInt8Int16(_Static):
     onnxruntime has no integer kernels for it: it computes in float32, and the file is smaller, not faster.
     """
 
+    signed: bool = field(default=True, init=False)
+    symmetric: bool = field(default=True, init=False)
+    bits: int = field(default=16, init=False)
     precision: Precision = field(default="int8w-int16a", init=False)
-
-    def _activations(self) -> tuple[str, bool]:
-        return "QInt16", True
 
 
 def _observed(source: Path, inputs: Iterable[Floats]) -> dict[str, Histogram]:
@@ -148,12 +149,3 @@ def _write(
             quantizer.model.save_model_to_file(str(path))
     except (ValueError, RuntimeError, NotImplementedError) as error:
         raise ModelError(f"int8 ONNX failed: {first_line(error)}") from error
-
-
-def _singles(batches: Iterable[Floats], images: int) -> Iterator[Floats]:
-    for batch in batches:
-        for place in range(min(len(batch), images)):
-            yield batch[place : place + 1]
-        images -= len(batch)
-        if images <= 0:
-            return

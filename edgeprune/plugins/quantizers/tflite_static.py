@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.artifact import Format, Precision
@@ -17,14 +16,13 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.operator import Operator
 from edgeprune.core.quiet import first_line, quiet
 from edgeprune.core.ranges import Histogram, Range, chosen
+from edgeprune.core.samples import Floats, singles
 
 _MOVES = frozenset(
     """BROADCAST_TO CONCATENATION GATHER GATHER_ND MAX_POOL_2D MIRROR_PAD PACK PAD PADV2 RESHAPE
     SLICE SPACE_TO_DEPTH SPLIT STRIDED_SLICE TRANSPOSE UNPACK""".split()
 )
 """Kinds that only move values: in integers where everything that they read is."""
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class _Static:
     per_channel: bool = True
     format: Format = field(default="tflite", init=False)
     needs_data: bool = field(default=True, init=False)
+    bits: int = field(default=8, init=False)
+    """Of an activation."""
 
     def quantize(self, source: Path, path: Path, calibration: Iterable[Floats]) -> None:
         """Write `path` with every operator in integers and min-max ranges."""
@@ -46,7 +46,7 @@ class _Static:
 
     def observe(self, source: Path, calibration: Iterable[Floats]) -> dict[str, Histogram]:
         """What each tensor was seen to be."""
-        return _observed(source, _singles(calibration, self.images))
+        return _observed(source, singles(calibration, self.images))
 
     def quantize_within(
         self, source: Path, path: Path, ranges: Mapping[str, Range], floats: Collection[str] = ()
@@ -55,10 +55,7 @@ class _Static:
 
         Input and output of the file stay float32, so that callers change nothing.
         """
-        _write(source, path, ranges, floats, bits=self._bits(), per_channel=self.per_channel)
-
-    def _bits(self) -> int:
-        raise NotImplementedError
+        _write(source, path, ranges, floats, bits=self.bits, per_channel=self.per_channel)
 
 
 @dataclass(frozen=True)
@@ -66,9 +63,6 @@ class TfliteInt8Static(_Static):
     """Weights and activations s8, weights per channel: XNNPACK's integer kernels."""
 
     precision: Precision = field(default="int8-static", init=False)
-
-    def _bits(self) -> int:
-        return 8
 
 
 @dataclass(frozen=True)
@@ -79,9 +73,7 @@ class TfliteInt8Int16(_Static):
     """
 
     precision: Precision = field(default="int8w-int16a", init=False)
-
-    def _bits(self) -> int:
-        return 16
+    bits: int = field(default=16, init=False)
 
 
 def _described(source: Path) -> list[Operator]:
@@ -220,12 +212,3 @@ def _statistics(source: Path, ranges: Mapping[str, Range]) -> dict[str, dict[str
         }
         for name, (low, high) in ranges.items()
     }
-
-
-def _singles(batches: Iterable[Floats], images: int) -> Iterator[Floats]:
-    for batch in batches:
-        for place in range(min(len(batch), images)):
-            yield batch[place : place + 1]
-        images -= len(batch)
-        if images <= 0:
-            return
