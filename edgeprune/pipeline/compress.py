@@ -2,57 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from edgeprune.core.artifact import Artifact, Format, Precision
+from edgeprune.core.artifact import Format, Precision
 from edgeprune.core.errors import StorageError
-from edgeprune.core.files import deflated_bytes, sha256, storage_errors
+from edgeprune.core.files import storage_errors
 from edgeprune.core.interface import Interface
-from edgeprune.core.journal import JOURNAL, Documents, Run, hidden
-from edgeprune.core.plan import PLAN
+from edgeprune.core.journal import JOURNAL, Run, hidden
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.recovery import Recovery
-from edgeprune.core.report import Delivery, Judgement, Latencies, OldRuntimes, Qualities, Report, Verdict
+from edgeprune.core.report import Report
 from edgeprune.core.request import QUANTIZED_DROP, Budget, Images, Request
-from edgeprune.core.samples import Split, Splits
-from edgeprune.core.size import SizeBound
+from edgeprune.core.samples import Split
 from edgeprune.core.target import Target, find_target
 from edgeprune.core.thinning import Thinning
 from edgeprune.graph.capture import Program
-from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.couple import couple
 from edgeprune.graph.processes import together
 from edgeprune.graph.stored import Programs
 from edgeprune.pipeline.cutting import cut_network
+from edgeprune.pipeline.delivering import delivered, weight_bound
 from edgeprune.pipeline.job import Job
-from edgeprune.pipeline.kept import DeliveryStore, QuantizedStore
-from edgeprune.pipeline.quantizing import guard_of, quantized
+from edgeprune.pipeline.kept import MODEL
 from edgeprune.pipeline.search import require_enough
 from edgeprune.pipeline.shared_run import SharedRun
 from edgeprune.pipeline.thin_out import default_connection_criterion, thin_out
-from edgeprune.pipeline.weighing import size_claim, weighed
+from edgeprune.pipeline.weighing import size_claim
 from edgeprune.stages.advise import advise
 from edgeprune.stages.ask import ask
-from edgeprune.stages.describe import as_described, describe, notes_of
 from edgeprune.stages.draw import draw, image_size
-from edgeprune.stages.export import export
 from edgeprune.stages.load import load, read_weights, require_single
-from edgeprune.stages.locate import located
-from edgeprune.stages.old_runtime import try_old_runtime
-from edgeprune.stages.profile import describe_device, profile
 from edgeprune.stages.report import Findings, report
 from edgeprune.stages.retrain import retrain
-from edgeprune.stages.verify import claimed, compare_answers, judge, verify
 
 if TYPE_CHECKING:
     from torch import nn
 
-MODEL = "model.pt2"
-"""The shrunk network in the run folder."""
 REPORT = "report.json"
 DEFAULT_CRITERION = "screening"
 UNLABELLED_CRITERION = "refit"
@@ -200,23 +190,9 @@ def _run(
         require_enough(request.budget, splits.selection)
     ranking = default_criterion if request.thinning is None else default_connection_criterion
     criterion = request.criterion or ranking(splits.calibration if splits else None)
-
-    def baseline_stage() -> Delivery:
-        return run.stage(
-            "baseline",
-            lambda: _baseline(original, request, target, folder, progress),
-            DeliveryStore("baseline.json"),
-        )
-
-    size = None
+    job = Job(request, target, coupling, splits, criterion, None, run, progress)
     if request.budget.size is not None:
-        whole = baseline_stage()
-        size = run.stage(
-            "size",
-            lambda: _weigh(coupling, whole, target, splits, request, folder, progress),
-            Documents(SizeBound, hidden("size.json")),
-        )
-    job = Job(request, target, coupling, splits, criterion, size, run, progress)
+        job = replace(job, size=weight_bound(job))
     made = thin_out(job) if request.thinning is not None else cut_network(job)
     network = made.program
     if request.recovery.command is not None:
@@ -226,39 +202,7 @@ def _run(
             Programs(hidden("retrained.pt2")),
         )
     final = run.stage("save", lambda: network, Programs(MODEL))
-
-    baseline = baseline_stage()
-    exported = run.stage(
-        "export", lambda: _export(final, request, target, folder, progress), DeliveryStore("exported.json")
-    )
-    smaller = run.stage(
-        "quantize",
-        lambda: quantized(original, final, exported, request, target, splits, folder, progress),
-        QuantizedStore(),
-    )
-    artifacts = (*exported.artifacts, *smaller.artifacts)
-    judgement = run.stage(
-        "verify",
-        lambda: _verify(original, final, artifacts, folder, target, splits, request, progress),
-        Documents(Judgement, hidden("judgement.json")),
-    )
-    artifacts = run.stage(
-        "describe",
-        lambda: _describe(artifacts, folder, request, judgement),
-        DeliveryStore("described.json"),
-    ).artifacts
-    old_runtimes = run.stage(
-        "tflite-runtime",
-        lambda: OldRuntimes(files=try_old_runtime(artifacts, folder, target, progress=progress)),
-        Documents(OldRuntimes, hidden("tflite-runtime.json")),
-    )
-    macs = {one.path: made.plan.after.macs for one in artifacts}
-    macs |= {one.path: made.plan.before.macs for one in baseline.artifacts}
-    latencies = run.stage(
-        "profile",
-        lambda: _profile((*artifacts, *baseline.artifacts), folder, target, macs, progress),
-        Documents(Latencies, hidden("latencies.json")),
-    )
+    files = delivered(job, made, final)
     result = report(
         Findings(
             request=request,
@@ -271,18 +215,20 @@ def _run(
             finetuning=made.finetuning,
             search=made.search,
             thinned=made.thinned,
-            size=None if size is None else size_claim(size, coupling, made.plan, artifacts, request.budget),
+            size=None
+            if job.size is None
+            else size_claim(job.size, coupling, made.plan, files.artifacts, request.budget),
             splits=splits,
-            artifacts=artifacts,
-            baselines=baseline.artifacts,
-            failed={**exported.failed, **smaller.failed},
-            quantized=smaller,
+            artifacts=files.artifacts,
+            baselines=files.baseline.artifacts,
+            failed=files.failed,
+            quantized=files.quantized,
             advice=advise(final, target, request.formats),
-            judgement=judgement,
-            latencies=latencies,
+            judgement=files.judgement,
+            latencies=files.latencies,
             seconds=run.seconds,
-            deflated=_deflated((*artifacts, *baseline.artifacts), folder) if made.thinned else {},
-            old_runtimes=old_runtimes.files,
+            deflated=files.deflated(folder) if made.thinned else {},
+            old_runtimes=files.old_runtimes,
         )
     )
     if run.team.first:
@@ -312,141 +258,3 @@ def _retrain(network: Program, request: Request, folder: Path, progress: Progres
         read_weights,
         progress=progress,
     )
-
-
-def _export(program: Program, request: Request, target: Target, folder: Path, progress: Progress) -> Delivery:
-    artifacts, failed = export(
-        program,
-        request.formats,
-        folder,
-        parent=sha256(folder / MODEL),
-        interface=request.interface,
-        preprocess=request.preprocess,
-        versions=target.oldest,
-        progress=progress,
-    )
-    return Delivery(artifacts=tuple(artifacts), failed=failed)
-
-
-def _baseline(
-    original: Program, request: Request, target: Target, folder: Path, progress: Progress
-) -> Delivery:
-    """The original as float32 files, kept out of sight: only their latency is reported."""
-    artifacts, failed = export(
-        original,
-        request.formats,
-        folder / hidden("original"),
-        parent=request.model_sha256,
-        interface=request.interface,
-        preprocess=request.preprocess,
-        versions=target.oldest,
-        name="export the original",
-        progress=progress,
-    )
-    moved = (one.model_copy(update={"path": hidden(f"original/{one.path}")}) for one in artifacts)
-    return Delivery(artifacts=tuple(moved), failed=failed)
-
-
-def _weigh(
-    coupling: Coupling,
-    whole: Delivery,
-    target: Target,
-    splits: Splits | None,
-    request: Request,
-    folder: Path,
-    progress: Progress,
-) -> SizeBound:
-    progress.start("weigh the original")
-    calibration = splits.calibration if splits else None
-    if calibration is not None:
-        calibration = calibration.for_files(request.interface)
-    precisions = request.precisions or target.precisions
-    noted = partial(as_described, folder=folder / hidden("original"), request=request)
-    bound = weighed(coupling, whole.artifacts, precisions, calibration, request.budget, folder, noted)
-    progress.finish()
-    return bound
-
-
-def _verify(
-    original: Program,
-    final: Program,
-    artifacts: tuple[Artifact, ...],
-    folder: Path,
-    target: Target,
-    splits: Splits | None,
-    request: Request,
-    progress: Progress,
-) -> Judgement:
-    if splits is None:
-        quality = Qualities(original=None, shrunk=None, note="data-free: no accuracy is claimed")
-        verdicts = verify(
-            final,
-            artifacts,
-            folder,
-            target,
-            None,
-            interface=request.interface,
-            preprocess=request.preprocess,
-            progress=progress,
-        )
-        return Judgement(
-            quality=quality, verdicts=_located(verdicts, final, artifacts, folder, target, request)
-        )
-    _, before = judge(original, splits.test, progress, "original")
-    _, after = judge(final, splits.test, progress, "shrunk network")
-    quality = compare_answers(before, after, splits.test.labels, request.labels)
-    verdicts = verify(
-        final,
-        artifacts,
-        folder,
-        target,
-        splits.test,
-        reference=after,
-        original=before,
-        guard=guard_of(request, labelled=splits.test.labels is not None),
-        interface=request.interface,
-        progress=progress,
-    )
-    claim = claimed(before, after, splits.test.labels, request.budget)
-    return Judgement(
-        quality=quality,
-        claim=claim,
-        verdicts=_located(verdicts, final, artifacts, folder, target, request),
-    )
-
-
-def _located(
-    verdicts: Sequence[Verdict],
-    final: Program,
-    artifacts: tuple[Artifact, ...],
-    folder: Path,
-    target: Target,
-    request: Request,
-) -> tuple[Verdict, ...]:
-    """The verdicts, each failed one with the operator at fault; of files that are fed as the network is."""
-    if not request.interface.plain:
-        return tuple(verdicts)
-    one = final.example(1).numpy()
-    return tuple(
-        located(verdict, final, artifact, folder, target, one)
-        for verdict, artifact in zip(verdicts, artifacts, strict=True)
-    )
-
-
-def _describe(
-    artifacts: tuple[Artifact, ...], folder: Path, request: Request, judgement: Judgement
-) -> Delivery:
-    notes = notes_of(request, folder / PLAN)
-    return Delivery(artifacts=tuple(describe(artifacts, folder, notes, judgement.verdicts)))
-
-
-def _deflated(artifacts: tuple[Artifact, ...], folder: Path) -> dict[str, int]:
-    return {one.path: deflated_bytes(folder / one.path) for one in artifacts}
-
-
-def _profile(
-    artifacts: tuple[Artifact, ...], folder: Path, target: Target, macs: dict[str, int], progress: Progress
-) -> Latencies:
-    device = describe_device()
-    latencies = profile(artifacts, folder, target, macs=macs, progress=progress)
-    return Latencies(device=device, latencies=tuple(latencies))

@@ -14,6 +14,9 @@ from edgeprune.graph.couple import Coupling
 from edgeprune.graph.stored import Programs
 from edgeprune.stages.shrink import replay
 
+MODEL = "model.pt2"
+"""The shrunk network in the run folder."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
