@@ -158,7 +158,7 @@ def compress(
 
     from edgeprune.cli.outcome import outcome
     from edgeprune.graph.processes import rank_here
-    from edgeprune.pipeline import compress as run
+    from edgeprune.pipeline.compress import compress as run
 
     quiet = quiet or rank_here() > 0
 

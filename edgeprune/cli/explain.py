@@ -39,7 +39,7 @@ def explain(
     if layer is None and arch is None:
         raise RequestError("no layer is named", hint="edgeprune explain MODEL layer4.0.conv1")
 
-    from edgeprune.pipeline import explain as run
+    from edgeprune.pipeline.look import explain as run
 
     found = run(
         model if layer is not None else None,

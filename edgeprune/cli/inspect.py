@@ -39,7 +39,7 @@ def inspect(
 
     from edgeprune.cli import render
     from edgeprune.cli.tree import print_tree
-    from edgeprune.pipeline import inspect as run
+    from edgeprune.pipeline.look import inspect as run
 
     found = run(model, arch=arch, input=inputs, trust_pickle=trust_pickle, allow_inexact=allow_inexact or ())
     if json:

@@ -28,7 +28,7 @@ def apply(
     size = parse_shape(input) if input else None
 
     from edgeprune.cli import render
-    from edgeprune.pipeline import apply as run
+    from edgeprune.pipeline.carry_out import apply as run
 
     done = run(
         plan,

@@ -47,7 +47,7 @@ def screen(
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise StorageError(f"{out} cannot be written", hint="name a file in a folder that exists")
 
-    from edgeprune.pipeline import screen as run
+    from edgeprune.pipeline.screen import screen as run
 
     with progress_for(quiet=quiet or json) as progress:
         found = run(

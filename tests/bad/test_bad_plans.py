@@ -14,13 +14,13 @@ from core.documents import a_report
 from torch import nn
 
 from bad.conftest import NETWORK
-from edgeprune import pipeline
 from edgeprune.core.errors import ModelError
 from edgeprune.core.plan import Cut, Plan
 from edgeprune.graph.check import Proven
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.narrowing import narrowings
+from edgeprune.pipeline.carry_out import give_back
 from edgeprune.stages import shrink as stage
 from edgeprune.stages.load import load
 
@@ -290,7 +290,7 @@ def test_a_class_with_a_size_in_its_code_is_not_given_back(desk: Path, plan: Pla
         }
     )
     with pytest.raises(ModelError) as caught:
-        pipeline.give_back(Fixed(), fixed)
+        give_back(Fixed(), fixed)
     line = Fixed.forward.__code__.co_firstlineno + 1
     assert caught.value.message == (
         f"the class cannot be given back: the network (Fixed) fails at test_bad_plans.py:{line}: "
