@@ -12,12 +12,12 @@ from edgeprune.core.document import Document
 
 _PER_DECADE = 0.05
 _ALIKE = 0.03
-"""Precedents whose likeness differs by less count alike."""
+"""Precedents that differ by less from the nearest count alike."""
 _UNLIKE = 0.5
 """What differs by more is no precedent: a gate, say."""
 
 
-class Likeness(Document):
+class Traits(Document):
     """What decides how much integers help: size, how much is depthwise, and whether there are gates."""
 
     macs: int = Field(ge=0, description="multiply-accumulates; on little work conversions weigh more")
@@ -27,7 +27,7 @@ class Likeness(Document):
         "kernels for them"
     )
 
-    def distance(self, other: Likeness) -> float:
+    def distance(self, other: Traits) -> float:
         """How unlike another network is; a gate counts more than any share, ten times the size a little."""
         sizes = abs(math.log10(max(self.macs, 1) / max(other.macs, 1)))
         return abs(self.depthwise - other.depthwise) + (self.gated != other.gated) + _PER_DECADE * sizes
@@ -38,7 +38,7 @@ class Precedent(Document):
 
     format: Format
     network: str
-    likeness: Likeness
+    traits: Traits
     speedup: float = Field(gt=0, description="float32 over int8 latency")
     source: str
 
@@ -47,7 +47,7 @@ class Advice(Document):
     """What to expect of static int8 in one format before it is made, and what it gave where it was timed."""
 
     format: Format
-    likeness: Likeness
+    traits: Traits
     lowest: float | None = Field(description="speed-up of the precedents most like it; null without any")
     highest: float | None
     precedents: tuple[Precedent, ...] = ()
@@ -71,16 +71,16 @@ class Advice(Document):
 
 
 def advised(
-    format: Format, likeness: Likeness, precedents: Sequence[Precedent], reasons: Sequence[str]
+    format: Format, traits: Traits, precedents: Sequence[Precedent], reasons: Sequence[str]
 ) -> Advice:
     """The precedents that are most like the network, and what they span."""
-    known = [one for one in precedents if one.format == format and likeness.distance(one.likeness) <= _UNLIKE]
-    nearest = min((likeness.distance(one.likeness) for one in known), default=0.0)
-    alike = [one for one in known if likeness.distance(one.likeness) <= nearest + _ALIKE]
+    known = [one for one in precedents if one.format == format and traits.distance(one.traits) <= _UNLIKE]
+    nearest = min((traits.distance(one.traits) for one in known), default=0.0)
+    alike = [one for one in known if traits.distance(one.traits) <= nearest + _ALIKE]
     found = [one.speedup for one in alike]
     return Advice(
         format=format,
-        likeness=likeness,
+        traits=traits,
         lowest=min(found, default=None),
         highest=max(found, default=None),
         precedents=tuple(alike),

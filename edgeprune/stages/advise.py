@@ -8,12 +8,12 @@ from edgeprune.core.advice import Advice, advised
 from edgeprune.core.artifact import Format
 from edgeprune.core.target import Target
 from edgeprune.graph.capture import Program
-from edgeprune.graph.likeness import likeness
+from edgeprune.graph.traits import traits_of
 
 
 def advise(program: Program, target: Target, formats: Sequence[Format]) -> list[Advice]:
     """One piece of advice per format, with the precedents it rests on."""
-    traits = likeness(program)
+    traits = traits_of(program)
     reasons = []
     dot = target.physics.get("int8_dot_product")
     if dot is not None and dot.value is False:

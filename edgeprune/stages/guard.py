@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.artifact import Artifact, Precision
-from edgeprune.core.culprits import Share, fewest, noisiest
 from edgeprune.core.decibels import decibels
 from edgeprune.core.drop import Drop, drop_of
 from edgeprune.core.errors import DeviceError
 from edgeprune.core.files import written_whole
 from edgeprune.core.interface import Interface
 from edgeprune.core.interpreted import Reading
+from edgeprune.core.noise import Share, fewest, noisiest
 from edgeprune.core.operator import Operator
 from edgeprune.core.protocols import CalibratedQuantizer, Runtime, Session
 from edgeprune.core.quantization import Fallback, Guard, Quantization, Step, Trial

@@ -1,23 +1,23 @@
 from __future__ import annotations
 
-from edgeprune.core.advice import Likeness, Precedent, advised
+from edgeprune.core.advice import Precedent, Traits, advised
 
 PLAIN, SEPARABLE = (
-    Likeness(macs=10**8, depthwise=0, gated=False),
-    Likeness(macs=10**8, depthwise=0.07, gated=False),
+    Traits(macs=10**8, depthwise=0, gated=False),
+    Traits(macs=10**8, depthwise=0.07, gated=False),
 )
-GATED = Likeness(macs=10**8, depthwise=0.08, gated=True)
+GATED = Traits(macs=10**8, depthwise=0.08, gated=True)
 
 
-def precedent(network: str, likeness: Likeness, speedup: float, format: str = "onnx") -> Precedent:
-    return Precedent(format=format, network=network, likeness=likeness, speedup=speedup, source="a table")
+def precedent(network: str, traits: Traits, speedup: float, format: str = "onnx") -> Precedent:
+    return Precedent(format=format, network=network, traits=traits, speedup=speedup, source="a table")
 
 
 KNOWN = (
     precedent("ResNet", PLAIN, 3.0),
     precedent("ResNet", PLAIN, 3.02, "tflite"),
     precedent("MobileNetV2", SEPARABLE, 1.7),
-    precedent("MobileNetV1", Likeness(macs=10**8, depthwise=0.06, gated=False), 2.1),
+    precedent("MobileNetV1", Traits(macs=10**8, depthwise=0.06, gated=False), 2.1),
     precedent("MobileNetV3", GATED, 0.6),
 )
 
@@ -32,13 +32,13 @@ def test_advice_spans_the_precedents_most_like_the_network() -> None:
 
 
 def test_gates_count_more_than_any_share_and_a_slowdown_is_said() -> None:
-    found = advised("onnx", Likeness(macs=10**8, depthwise=0, gated=True), KNOWN, [])
+    found = advised("onnx", Traits(macs=10**8, depthwise=0, gated=True), KNOWN, [])
     assert found.words("pi") == "int8 on pi, onnx: may not help (0.6x) against float32 (MobileNetV3 0.60x)"
 
 
 def test_a_network_of_another_size_is_less_alike() -> None:
-    small = precedent("digits", Likeness(macs=10**6, depthwise=0, gated=False), 1.3)
-    found = advised("onnx", Likeness(macs=10**5, depthwise=0, gated=False), [*KNOWN, small], [])
+    small = precedent("digits", Traits(macs=10**6, depthwise=0, gated=False), 1.3)
+    found = advised("onnx", Traits(macs=10**5, depthwise=0, gated=False), [*KNOWN, small], [])
     assert found.precedents == (small,)
 
 

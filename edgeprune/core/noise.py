@@ -1,4 +1,4 @@
-"""Culprits: which operators make most of a file's noise, found with few measurements.
+"""Noise: which operators make most of what quantizing adds to a file, found with few measurements.
 
 Noise of operators that are quantized one at a time adds up to about the noise of all of them, so the noisiest
 run of operators is halved until single ones remain or the measurements are spent.

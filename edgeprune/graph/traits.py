@@ -1,21 +1,20 @@
-"""Likeness: the traits of a network that decide what integers do for its speed."""
+"""Traits of a network that decide what integers do for its speed, counted on its captured program."""
 
 from __future__ import annotations
 
 import math
 
-from edgeprune.core.advice import Likeness
+from edgeprune.core.advice import Traits
 from edgeprune.graph.capture import Program
 from edgeprune.graph.linear_map import LAYERS
 from edgeprune.graph.nodes import argument, operator_name, single_sizes, stored
 
 _GATES = {
-    f"aten.{name}.default"
-    for name in ("gelu", "hardsigmoid", "hardswish", "mish", "sigmoid", "silu", "softmax.int", "tanh")
-}
+    f"aten.{name}.default" for name in ("gelu", "hardsigmoid", "hardswish", "mish", "sigmoid", "silu", "tanh")
+} | {"aten.softmax.int"}
 
 
-def likeness(program: Program) -> Likeness:
+def traits_of(program: Program) -> Traits:
     """Traits of a captured program, counted on its layers and activations."""
     depthwise = total = 0
     gated = False
@@ -34,4 +33,4 @@ def likeness(program: Program) -> Likeness:
         groups = argument(node, 6, 1, "groups")
         if shape[1] == 1 and groups == shape[0] and shape[0] > 1:
             depthwise += macs
-    return Likeness(macs=total, depthwise=round(depthwise / (total or 1), 4), gated=gated)
+    return Traits(macs=total, depthwise=round(depthwise / (total or 1), 4), gated=gated)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from edgeprune.core.culprits import fewest, noisiest
+from edgeprune.core.noise import fewest, noisiest
 from edgeprune.core.operator import Operator
 
 
