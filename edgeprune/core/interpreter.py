@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgeprune.core.capsule import CapsuleRuntime
 from edgeprune.core.errors import DeviceError, RequestError
+from edgeprune.core.glibc import choose_python, parse_version
+from edgeprune.core.packages.lock import find_lock
 from edgeprune.core.survey import Survey
 
+_CAPSULES: dict[str, CapsuleRuntime] = {"onnx": "onnxruntime", "tflite": "litert"}
 CARRIED_FORMATS = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 """Formats that our Python files on devices know, and the package that they need for each."""
 
@@ -51,9 +55,41 @@ def choose_interpreter(
     raise DeviceError(
         f"{facts.address}: no Python there has {wanted.replace(' ', ' and ')} "
         f"({found or 'there is no Python'})",
-        hint=f"there: `python3 -m venv edge && edge/bin/pip install {wanted}`, then "
-        "`--python edge/bin/python`; or carry all of it along and install nothing: `--capsule FOLDER`",
+        hint=ways_out(facts, formats),
     )
+
+
+def ways_out(facts: Survey, formats: Sequence[str]) -> str:
+    """What to do where no Python of a device has what formats need: install there, or carry it along.
+
+    Installing is no way out where the wheels' shared objects ask for a newer glibc than the device has.
+    """
+    for format in formats:
+        unfit = _unfit(facts, _CAPSULES[format])
+        if unfit:
+            built = f"`edgeprune capsule build --runtime {_CAPSULES[format]} --arch {_arch(facts)}`"
+            return f"{unfit}: carry all of it along, {built}, then `--capsule FOLDER`"
+    wanted = " ".join(["numpy", *(CARRIED_FORMATS[format] for format in formats)])
+    return (
+        f"there: `python3 -m venv edge && edge/bin/pip install {wanted}`, then "
+        "`--python edge/bin/python`; or carry all of it along and install nothing: `--capsule FOLDER`"
+    )
+
+
+def _unfit(facts: Survey, runtime: CapsuleRuntime) -> str:
+    """Why no Python of the device's own can load a runtime's wheels; '' where one can, or nobody knows."""
+    needs = find_lock().needs.get(_arch(facts), {}).get(runtime)  # type: ignore[call-overload]
+    if needs is None or not facts.libc:
+        return ""
+    glibc = parse_version(facts.libc.removeprefix("glibc ")) if facts.libc.startswith("glibc ") else None
+    # Wheels are published for every Python: what is asked is whether glibc suffices.
+    choice = choose_python(needs, glibc=glibc, python=(3, 11))
+    return choice.why if choice.python == "capsule" else ""
+
+
+def _arch(facts: Survey) -> str:
+    """The machine in the words of the lock."""
+    return "armhf" if facts.machine in {"armv7l", "armv6l"} else facts.machine
 
 
 def require_capsule(folder: Path) -> None:

@@ -47,11 +47,6 @@ class Budget(Document):
         """The confidence, said or not."""
         return self.confidence if self.confidence is not None else CONFIDENCE
 
-    @property
-    def bounds_cost(self) -> bool:
-        """Whether it says how small the network must be, not only how good."""
-        return any(one is not None for one in (self.speedup, self.macs, self.parameters, self.size))
-
     def part(self, before: Cost, share: float) -> Budget:
         """The bounds on MACs and parameters after a share of the way, in absolute figures."""
         macs = [int(before.macs / self.speedup)] if self.speedup is not None else []

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from edgeprune.core.address import transport_at
 from edgeprune.core.device_run import throttled_words
 from edgeprune.core.diagnosis import Diagnosis, Obstacle
+from edgeprune.core.interpreter import CARRIED_FORMATS, ways_out
 from edgeprune.core.survey import Survey, survey
 from edgeprune.core.target import Target
 from edgeprune.core.units import format_bytes
 
 _LEAST_FREE = 300 << 20
 _HOT_C = 70.0
-_RUNTIMES = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 
 
 def diagnose(address: str, target: Target | None = None, *, python: str = "") -> Diagnosis:
@@ -33,7 +33,9 @@ def diagnose(address: str, target: Target | None = None, *, python: str = "") ->
 
 def _obstacles(facts: Survey, target: Target | None) -> Iterator[Obstacle]:
     """What blocks comes first, then what makes figures worse."""
-    yield from _runtimes(facts, list(target.runtimes) if target else list(_RUNTIMES))
+    yield from _runtimes(
+        facts, [one for one in target.runtimes if one in CARRIED_FORMATS] if target else list(CARRIED_FORMATS)
+    )
     yield from _place(facts)
     yield from _speed(facts)
     if target is not None and not facts.fits(target):
@@ -48,11 +50,9 @@ def _obstacles(facts: Survey, target: Target | None) -> Iterator[Obstacle]:
 def _runtimes(facts: Survey, formats: list[str]) -> Iterator[Obstacle]:
     missing = [one for one in formats if not any(python.runtime_for(one) for python in facts.pythons)]
     if missing:
-        names = " ".join(["numpy", *(_RUNTIMES.get(one, one) for one in missing)])
         yield Obstacle(
             matter=f"no Python there runs {' and '.join(f'.{one}' for one in missing)} files",
-            next_step=f"`python3 -m venv edge && edge/bin/pip install {names}` there, then "
-            "`--python edge/bin/python`; or carry them along and install nothing: `--capsule FOLDER`",
+            next_step=ways_out(facts, missing),
             blocks=len(missing) == len(formats),
         )
 
