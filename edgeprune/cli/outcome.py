@@ -185,8 +185,9 @@ def _drops(quality: Qualities) -> Iterator[str]:
     if drop is None:
         return
     low, high = drop.interval
+    lost = "1 image" if drop.lost == 1 else f"{drop.lost} images"
     yield (
-        f"drop: {drop.points:.2f} points [{low:.2f}, {high:.2f}]; {drop.lost} image{'' if drop.lost == 1 else 's'} lost, "
+        f"drop: {drop.points:.2f} points [{low:.2f}, {high:.2f}]; {lost} lost, "
         f"{drop.gained} gained (McNemar p = {drop.p_value:.2g})"
     )
     for one in quality.classes:
