@@ -16,7 +16,7 @@ from edgeprune.core.recipe import Preprocess
 from edgeprune.core.registry import build, find
 from edgeprune.graph.adapted import adapted
 from edgeprune.graph.capture import Program
-from edgeprune.graph.viewless import viewless
+from edgeprune.graph.portable import portable
 
 
 def export(
@@ -49,7 +49,7 @@ def export(
     progress.start(name, len(formats))
     interface = interface or Interface()
     program = adapted(program, interface, preprocess or Preprocess())
-    exported, example = viewless(program.exported()), program.example(2)
+    exported, example = portable(program.exported()), program.example(2)
     written: list[Artifact] = []
     failed: dict[str, str] = {}
     for format in formats:

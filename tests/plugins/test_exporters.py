@@ -18,6 +18,7 @@ from edgeprune.core.protocols import FileFormat, Session
 from edgeprune.core.recipe import Preprocess
 from edgeprune.core.registry import build, names
 from edgeprune.graph.capture import capture
+from edgeprune.graph.portable import portable
 from edgeprune.graph.single_file import require_single_file
 from edgeprune.stages.export import export
 
@@ -55,6 +56,20 @@ class ScaledBranch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         branch = self.narrow(torch.relu(self.wide(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
         return (x + self.scale * branch).flatten(1)
+
+
+class ChannelAttention(nn.Module):
+    """ECA: a convolution along the channels makes a gate, which is expanded before it is multiplied."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.along = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        gate = self.along(x.mean((2, 3)).view(x.shape[0], 1, -1))
+        return self.head(x * gate.sigmoid().view(x.shape[0], -1, 1, 1).expand_as(x)).mean((2, 3))
 
 
 class Attention(nn.Module):
@@ -159,6 +174,25 @@ def test_channels_last_leave_tflite_without_a_transpose(tmp_path: Path) -> None:
     turned = exported(tmp_path / "b", "tflite", Interface(layout="nhwc"), pooled)
     assert reader.look(plain).transposes == 1
     assert reader.look(turned).transposes == 0
+
+
+def test_a_gate_that_is_expanded_before_it_is_multiplied(tmp_path: Path) -> None:
+    net = ChannelAttention().eval()
+    x = torch.randn(1, 3, 8, 8)
+    for format, runtime in (("onnx", "onnxruntime"), ("tflite", "litert")):
+        session: Session = build("runtimes", runtime).open(exported(tmp_path, format, net=net))
+        with torch.no_grad():
+            assert np.abs(session.infer(x.numpy()) - net(x).numpy()).max() < 1e-5
+
+
+def test_an_expansion_that_nobody_else_does_stays() -> None:
+    class Repeated(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            wide = x.mean((2, 3), keepdim=True).expand_as(x)
+            return (wide + wide).flatten(1)
+
+    program = portable(capture(Repeated(), (3, 8, 8)).exported())
+    assert [str(one.target) for one in program.graph.nodes].count("aten.expand_as.default") == 1
 
 
 def test_a_bias_that_was_folded_from_four_axes_has_one_and_can_be_integers(tmp_path: Path) -> None:
