@@ -12,14 +12,14 @@ from torch import nn
 from zoo import SITUATIONS, Net, conv_bn, lived_in
 
 from edgeprune.core.errors import DocumentError
-from edgeprune.core.plan import Cost, Cut, Plan
+from edgeprune.core.plan import Cost, Cut, Plan, composed
 from edgeprune.graph.arrange import arranged, arranged_for, by_strength, coupled_anew
 from edgeprune.graph.capture import capture
 from edgeprune.graph.check import prove
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.give_back import give_back
 from edgeprune.graph.lanes import named, paired
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.narrowing import carry_over, narrowings
 from edgeprune.graph.surgery import shrink
 
 NOTHING = Cost(parameters=0, macs=0, weight_bytes=0, peak_activation_bytes=0)
@@ -213,6 +213,29 @@ def test_a_cut_of_an_arranged_network_is_named_in_the_networks_own_order() -> No
     example = coupling.program.examples(2)
     for one, other in zip(first.answers(example), second.answers(example), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cut_after_a_cut_takes_what_the_first_left_in_every_lane_and_its_values() -> None:
+    """The lanes stay in no order: what stands at one place of them is one unit for good."""
+    coupling = NETWORKS["stacked"]()
+    first = (
+        one_cut(coupling, "one.0", (0, 1, 3), (3, 0, 2), (2, 3, 1)),
+        one_cut(coupling, "two.0", (0, 2), (2, 1), (0, 1)),
+    )
+    left = couple(shrink(coupling, first))
+    second = (Cut(group="one.0", units=3, kept=(0, 2)), one_cut(left, "first.0", (0, 3), (1, 2), (2, 0)))
+
+    both = composed(first, second)
+    narrow = shrink(coupling, both)
+    with torch.no_grad():
+        for tensor in narrow.tensors().values():
+            tensor.zero_()
+    carry_over(left.program, narrow, narrowings(coupling, first), narrowings(coupling, both))
+
+    assert prove(coupling, both).refused == {}
+    expected = shrink(left, second).tensors()
+    for name, tensor in narrow.tensors().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_what_tells_the_places_apart_leaves_no_lanes() -> None:
