@@ -58,7 +58,11 @@ class Moves:
 
 def orders_of(cuts: Iterable[Cut]) -> dict[str, Order]:
     """The arrangements in which cuts that differ from lane to lane are cuts of the same places."""
-    return {cut.group: np.asarray([_order(cut, lane) for lane in cut.lanes]) for cut in cuts if cut.lanes}
+    return {
+        cut.group: np.asarray([_order(cut, lane) for lane in cut.lanes])
+        for cut in cuts
+        if cut.lanes and cut.removed
+    }
 
 
 def _order(cut: Cut, kept: Sequence[int]) -> Indices:
