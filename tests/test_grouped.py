@@ -16,11 +16,11 @@ from zoo import IMAGE, conv_bn
 import edgeprune
 from edgeprune.core.plan import Cut, Plan
 from edgeprune.core.report import Report
-from edgeprune.core.request import Budget
+from edgeprune.core.request import Budget, Images
+from edgeprune.core.search import Trial
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.planned import plan_of
-from edgeprune.graph.surgery import shrink
 
 __all__ = ["one_thread"]  # a fixture, for this module, too
 STRONG = {
@@ -106,6 +106,12 @@ def compress(desk: Path, out: str, *, progress: Heard | None = None, **options: 
     )
 
 
+def stopped(desk: Path, out: str, **options: object) -> None:
+    """A run up to where the network is cut and refitted."""
+    with pytest.raises(KeyboardInterrupt):
+        compress(desk, out, progress=Heard("export the original"), **options)
+
+
 def kept(plan: Plan) -> dict[str, list[set[int]]]:
     """What every group of the convolution keeps."""
     return {cut.group: [set(lane) for lane in cut.lanes] for cut in plan.cuts}
@@ -138,15 +144,22 @@ def test_such_a_plan_is_carried_out_again_compared_and_given_back(desk: Path, re
     assert [(one.group, one.lanes) for one in plan.compare(alike).groups] == [("0.0", 3), ("1.0", 3)]
 
 
+def test_a_search_tries_what_is_carried_out(desk: Path) -> None:
+    stopped(desk, "search", budget=Budget(max_drop=15, confidence=0.8), images=Images(selection=60))
+    plan = Plan.load(desk / "search" / "plan.json")
+    trials = [Trial.load(file) for file in (desk / "search" / ".edgeprune").glob("trial-*.json")]
+    assert plan.after == min((one for one in trials if one.held), key=lambda one: one.reached).cost
+    assert plan.after.macs <= by_hand(coupled()).after.macs
+    for name, lanes in STRONG.items():
+        for mine, strong in zip(kept(plan)[name], map(set, lanes), strict=True):
+            assert mine <= strong or strong <= mine
+
+
 def test_rounds_keep_the_units_that_the_first_put_together(desk: Path) -> None:
-    progress = Heard("export the original")
-    with pytest.raises(KeyboardInterrupt):
-        compress(desk, "rounds", progress=progress, rounds=2, budget=Budget(speedup=4))
+    stopped(desk, "rounds", rounds=2, budget=Budget(speedup=4))
     first, whole = (Plan.load(desk / "rounds" / name) for name in (".edgeprune/plan-1.json", "plan.json"))
     units = {cut.group: set(zip(*cut.lanes, strict=True)) for cut in first.cuts}
     for cut in whole.cuts:
         assert cut.group not in units or set(zip(*cut.lanes, strict=True)) <= units[cut.group]
     assert whole.before.macs / whole.after.macs >= 4
-    coupling = coupled()
     assert edgeprune.apply(whole, widened(), out=desk / "of-rounds.pt2").proof.relative_error < 1e-9
-    assert shrink(coupling, whole.cuts).tensors().keys() == shrunk(desk / "rounds").tensors().keys()
