@@ -224,6 +224,26 @@ def test_a_cut_after_a_cut_takes_what_the_first_left_in_every_lane_and_its_value
     left = couple(shrink(coupling, first))
     second = (Cut(group="one.0", units=3, kept=(0, 2)), one_cut(left, "first.0", (0, 3), (1, 2), (2, 0)))
 
+    assert_one_after_the_other(coupling, first, left, second)
+
+
+def test_a_cut_after_one_that_took_whole_groups_too() -> None:
+    coupling = NETWORKS["stacked"]()
+    (whole,) = (group for group in coupling.free("groups") if group.units == 3)
+    first = (
+        one_cut(coupling, "one.0", (0, 1, 3), (3, 0, 2), (2, 3, 1)),
+        Cut(group=whole.id, units=3, kept=(0, 2)),
+    )
+    left = couple(shrink(coupling, first))
+
+    assert lanes(left)["one.0"] == (3, 2)
+    assert_one_after_the_other(coupling, first, left, (Cut(group="one.0", units=3, kept=(0, 2)),))
+
+
+def assert_one_after_the_other(
+    coupling: Coupling, first: tuple[Cut, ...], left: Coupling, second: tuple[Cut, ...]
+) -> None:
+    """Both cuts as one of the original, with the values of what the first left, are the second of that."""
     both = composed(first, second)
     narrow = shrink(coupling, both)
     with torch.no_grad():
