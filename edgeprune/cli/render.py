@@ -205,6 +205,9 @@ def application(document: Application) -> None:
         f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
         f"(relative, {proof.precision}); {len(plan.cuts)} groups cut"
     )
+    for cut in plan.cuts:
+        if cut.lanes:
+            out.print(f"{cut.group}: different channels in each of {len(cut.lanes)} groups", markup=False)
     for file in document.files:
         out.print(file)
 
