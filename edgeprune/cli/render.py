@@ -71,10 +71,12 @@ def inspection_summary(document: Inspection) -> None:
 
 
 def group_note(rows: Sequence[GroupRow]) -> str:
-    """Why groups that are alike are locked, or that their cut is not exact."""
+    """Why groups that are alike are locked, or what their cut may do besides."""
     first = rows[0]
     if first.locked is None:
-        return f"not exact under {' and '.join(first.inexact)}" if first.inexact else ""
+        inexact = [f"not exact under {' and '.join(first.inexact)}"] if first.inexact else []
+        lanes = [f"each of {first.lanes} groups may keep different channels"] if first.lanes else []
+        return "; ".join([*inexact, *lanes])
     return f"locked: {lock_words([row.locked for row in rows if row.locked])}"
 
 
@@ -203,6 +205,9 @@ def application(document: Application) -> None:
         f"proof: equals the original with the cut channels silenced to {proof.relative_error:.0e} "
         f"(relative, {proof.precision}); {len(plan.cuts)} groups cut"
     )
+    for cut in plan.cuts:
+        if cut.lanes:
+            out.print(f"{cut.group}: different channels in each of {len(cut.lanes)} groups", markup=False)
     for file in document.files:
         out.print(file)
 

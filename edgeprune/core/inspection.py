@@ -42,6 +42,11 @@ class GroupRow(Document):
     inexact: tuple[str, ...] = Field(
         default=(), description="operators that were allowed although a cut changes their statistics"
     )
+    lanes: int = Field(
+        default=0,
+        description="groups of a grouped convolution each of which may keep different channels, as many as "
+        "the others; 0 where there are none",
+    )
 
 
 class LayerRow(Document):

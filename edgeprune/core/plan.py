@@ -40,7 +40,8 @@ class Cut(Document):
     lanes: tuple[tuple[int, ...], ...] = Field(
         default=(),
         description="where the groups of a grouped convolution keep different channels: what each of them "
-        "keeps, as many as `kept`, which is the first of them",
+        "keeps, as many as `kept`, which is the first of them, in the order in which they stay: what stands "
+        "at the same place goes together in a later cut",
     )
 
     @model_validator(mode="after")
@@ -52,9 +53,9 @@ class Cut(Document):
         if self.kept[0] < 0 or self.kept[-1] >= self.units:
             raise ValueError(f"kept must lie in 0..{self.units - 1}")
         for number, lane in enumerate(self.lanes):
-            if list(lane) != sorted(set(lane)) or len(lane) != len(self.kept):
-                raise ValueError(f"lane {number} must be ascending, each once, and as many as kept")
-            if lane[0] < 0 or lane[-1] >= self.units:
+            if len(set(lane)) != len(lane) or len(lane) != len(self.kept):
+                raise ValueError(f"lane {number} must name each unit once, and as many as kept")
+            if min(lane) < 0 or max(lane) >= self.units:
                 raise ValueError(f"lane {number} must lie in 0..{self.units - 1}")
         if self.lanes and self.lanes[0] != self.kept:
             raise ValueError("kept must be the first of the lanes")
@@ -253,7 +254,8 @@ class PlanDifference(Document):
 def composed(first: Sequence[Cut], second: Sequence[Cut]) -> tuple[Cut, ...]:
     """What two cuts made one after the other keep, in units of the network before the first.
 
-    Units of the second are those that the first kept, in their order.
+    Units of the second are those that the first kept, in their order; where a group has lanes of its own in
+    the first, they are those of every lane, and the second cuts them alike.
     """
     before = {cut.group: cut for cut in first}
     both = dict(before)
@@ -263,8 +265,9 @@ def composed(first: Sequence[Cut], second: Sequence[Cut]) -> tuple[Cut, ...]:
             both[cut.group] = cut
             continue
         assert cut.units == len(wide.kept), f"{cut.group}: {cut.units} units follow on {len(wide.kept)}"
-        kept = tuple(wide.kept[unit] for unit in cut.kept)
-        both[cut.group] = wide.model_copy(update={"kept": kept})
+        assert not cut.lanes, f"{cut.group}: its channels were put in units before"
+        kept, *lanes = (tuple(lane[unit] for unit in cut.kept) for lane in (wide.kept, *wide.lanes))
+        both[cut.group] = wide.model_copy(update={"kept": kept, "lanes": tuple(lanes)})
     return tuple(both.values())
 
 
@@ -321,5 +324,5 @@ def _differing(first: Plan, second: Plan, names: tuple[str, str]) -> Iterator[Gr
 def _lanes_apart(first: Cut | None, second: Cut | None) -> int:
     """How many groups of a convolution keep other channels in one cut than in the other."""
     count = max((len(cut.lanes) for cut in (first, second) if cut), default=0)
-    sides = [(cut.lanes or (cut.kept,) * count) if cut else () for cut in (first, second)]
+    sides = [[*map(set, cut.lanes or (cut.kept,) * count)] if cut else [] for cut in (first, second)]
     return sum(mine != other for mine, other in zip_longest(*sides)) if count else 0

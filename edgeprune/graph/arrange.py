@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from edgeprune.core.plan import Cut
+from edgeprune.core.plan import Cut, Plan
 from edgeprune.graph.capture import Program, rebuild
 from edgeprune.graph.consumers import norm_tensors
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.lanes import Moves, Order, moves, orders_of, paired, strengths
+from edgeprune.graph.lanes import Moves, Order, moves, named, orders_of, paired, strengths
 from edgeprune.graph.nodes import operator_name
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrangement:
+    """A network with channels moved within their lanes, and where each came from."""
+
+    coupling: Coupling
+    orders: Mapping[str, Order]
+
+    def named(self, cuts: Iterable[Cut]) -> tuple[Cut, ...]:
+        """Its cuts in terms of the network as it was."""
+        return tuple(named(cut, self.orders.get(cut.group)) for cut in cuts)
 
 
 def arranged(coupling: Coupling, orders: Mapping[str, Order]) -> Coupling:
@@ -35,9 +47,19 @@ def coupled_anew(coupling: Coupling, orders: Mapping[str, Order], allow: Iterabl
     return couple(arranged(coupling, orders).program, allow) if orders else coupling
 
 
+def arrange(coupling: Coupling, orders: Mapping[str, Order], allow: Iterable[str]) -> Arrangement:
+    """As `coupled_anew`, with the way back."""
+    return Arrangement(coupled_anew(coupling, orders, allow), orders)
+
+
 def arranged_for(coupling: Coupling, cuts: Iterable[Cut]) -> Coupling:
     """The network in which cuts with lanes of their own are cuts of the same places in every lane."""
     return arranged(coupling, orders_of(cuts))
+
+
+def coupled_for(coupling: Coupling, plan: Plan) -> Coupling:
+    """As `arranged_for` a plan's cuts, coupled again."""
+    return coupled_anew(coupling, orders_of(plan.cuts), plan.allow_inexact)
 
 
 def moves_of(coupling: Coupling, cuts: Iterable[Cut]) -> dict[str, Moves]:

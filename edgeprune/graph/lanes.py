@@ -58,7 +58,11 @@ class Moves:
 
 def orders_of(cuts: Iterable[Cut]) -> dict[str, Order]:
     """The arrangements in which cuts that differ from lane to lane are cuts of the same places."""
-    return {cut.group: np.asarray([_order(cut, lane) for lane in cut.lanes]) for cut in cuts if cut.lanes}
+    return {
+        cut.group: np.asarray([_order(cut, lane) for lane in cut.lanes])
+        for cut in cuts
+        if cut.lanes and cut.removed
+    }
 
 
 def _order(cut: Cut, kept: Sequence[int]) -> Indices:
@@ -69,10 +73,10 @@ def _order(cut: Cut, kept: Sequence[int]) -> Indices:
 
 
 def named(cut: Cut, order: Order | None) -> Cut:
-    """A cut of an arranged program in terms of the program as it was."""
+    """A cut of an arranged program, whose first lane is as it was, in terms of the program as it was."""
     if order is None:
         return cut
-    lanes = tuple(tuple(sorted(int(row[unit]) for unit in cut.kept)) for row in order)
+    lanes = tuple(tuple(int(row[unit]) for unit in cut.kept) for row in order)
     differs = any(lane != lanes[0] for lane in lanes)
     return Cut(group=cut.group, units=cut.units, kept=lanes[0], lanes=lanes if differs else ())
 

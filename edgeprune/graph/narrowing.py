@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -79,18 +80,16 @@ def carry_over(
 
 
 def _part(name: str, value: Tensor, before: Narrowing | None, after: Narrowing | None) -> Tensor:
-    kept_before, kept_after = (one.kept if one is not None else {} for one in (before, after))
-    for axis in kept_before.keys() | kept_after.keys():
-        here = np.asarray(kept_before.get(axis, range(value.shape[axis])))
-        shape = (before or after or Narrowing(shape=tuple(value.shape), kept={})).shape
-        wanted = np.asarray(kept_after.get(axis, range(shape[axis])))
-        if not np.isin(wanted, here).all():
+    if before is not None:
+        full = torch.zeros(before.shape, dtype=value.dtype)
+        there = before.put_back(torch.ones_like(value), full).bool()
+        if not (there if after is None else after.of(there)).all():
             raise GateError(
                 f"'{name}' was cut in one round and cannot stay so beside what the next one cuts",
                 hint="cut at once: leave --rounds out",
             )
-        value = value.index_select(axis, torch.from_numpy(np.searchsorted(here, wanted)))
-    return value
+        value = before.put_back(value, full)
+    return value if after is None else cast(Tensor, after.of(value))
 
 
 def _before_moves(

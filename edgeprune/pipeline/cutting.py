@@ -18,6 +18,7 @@ from edgeprune.core.report import Compensation, Finetuning, Proof, Thinned
 from edgeprune.core.samples import Splits
 from edgeprune.core.screening import Screening
 from edgeprune.core.search import Search
+from edgeprune.graph.arrange import Arrangement, arrange, by_strength
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.narrowing import carry_over
@@ -82,17 +83,19 @@ def cut_network(job: Job) -> Made:
 
 def _cut_once(job: Job, turn: Round, before: Made | None) -> Made:
     run, early = job.run, turn.early
-    coupling = job.coupling if before is None else _coupled_again(job, before.program)
+    ranked = _ranked(job, before)
     screening = run.stage(
         turn.name("screen"),
-        lambda: _screen(job, coupling),
+        lambda: _screen(job, ranked.coupling),
         Documents(Screening, hidden(f"screening-{early}.json") if early else "screening.json"),
         shared=True,
     )
-    search = searched(job, screening) if job.request.budget.max_drop is not None else None
+    search = None
+    if job.request.budget.max_drop is not None:
+        search = searched(dataclasses.replace(job, coupling=ranked.coupling), screening)
     proposal = run.stage(
         turn.name("plan"),
-        lambda: _plan(job, turn, coupling, screening, before, search),
+        lambda: _plan(job, turn, ranked, screening, before, search),
         Documents(Plan, hidden(f"proposal-{early}.json" if early else "proposal.json")),
     )
     cut = run.stage(turn.name("shrink"), lambda: _shrink(job, proposal), CutStore(job.coupling, early))
@@ -123,6 +126,18 @@ def _recovered(job: Job, turn: Round, made: Made, splits: Splits) -> Made:
     return dataclasses.replace(made, program=finetuned.program, finetuning=done)
 
 
+def _ranked(job: Job, before: Made | None) -> Arrangement:
+    """What to screen and plan on: channels of one rank within their lanes make a unit.
+
+    What an earlier round cut stays in the units it was put in, and a group that lost lanes in its places.
+    """
+    coupling = job.coupling if before is None else _coupled_again(job, before.program)
+    cut = set() if before is None else {one.group for one in before.plan.cuts}
+    whole = {name: lanes.count for name, lanes in job.coupling.lanes.items() if name not in cut}
+    orders = {name: order for name, order in by_strength(coupling).items() if len(order) == whole.get(name)}
+    return arrange(coupling, orders, job.request.allow_inexact)
+
+
 def _coupled_again(job: Job, program: Program) -> Coupling:
     """The groups of a network that was cut: captured afresh, so that its graph knows its sizes."""
     fresh = Program(program.exported().module(check_guards=False), program.inputs)
@@ -149,7 +164,7 @@ def _screen(job: Job, coupling: Coupling) -> Screening:
 def _plan(
     job: Job,
     turn: Round,
-    coupling: Coupling,
+    ranked: Arrangement,
     screening: Screening,
     before: Made | None,
     search: Search | None,
@@ -161,9 +176,9 @@ def _plan(
         budget = budget.part(job.before, turn.share)
         size = size and size.part(turn.share)
     if before is not None:
-        screening = _going_on(job, coupling, screening, before.plan)
+        screening = _going_on(job, ranked.coupling, screening, before.plan)
     own = plan(
-        coupling,
+        ranked.coupling,
         screening,
         budget,
         multiple=job.target.channels.multiple,
@@ -171,7 +186,7 @@ def _plan(
         size=size,
         tighter=tighter,
     )
-    cuts = composed(before.plan.cuts, own.cuts) if before is not None else own.cuts
+    cuts = composed(before.plan.cuts if before is not None else (), ranked.named(own.cuts))
     whole = plan_of(job.coupling, cuts, screening.criterion, job.request.budget.words(), seed=seed)
     # Units that were counted otherwise in the narrow network would show here.
     assert (whole.after.macs, whole.after.parameters) == (own.after.macs, own.after.parameters)

@@ -21,6 +21,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.report import Compensation
 from edgeprune.core.samples import Split
 from edgeprune.graph.answer import answers
+from edgeprune.graph.arrange import coupled_for
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.memory import images_per_batch
@@ -46,6 +47,7 @@ def compensate(
     """
     _require_images(calibration, selection)
     progress = progress or Silent()
+    coupling = coupled_for(coupling, plan)
     original, batch = coupling.program, images_per_batch(coupling)
     before = _divergence(original, shrunk, selection, batch)
     untouched = copied(shrunk)

@@ -54,6 +54,7 @@ class _Rows:
             parameters=parameters,
             locked=Lock.of(group.locked),
             inexact=group.inexact,
+            lanes=self._coupling.lanes[group.id].count if group.id in self._coupling.lanes else 0,
         )
 
     def _members(self, group: Group) -> tuple[str, ...]:

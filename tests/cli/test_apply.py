@@ -67,6 +67,25 @@ def test_a_plan_is_carried_out_on_another_checkpoint(here: Here, desk: Path) -> 
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
+def test_groups_that_keep_different_channels_are_named(here: Here, desk: Path) -> None:
+    plan = halved("grouped")[2]
+    lanes = ((0, 1), (2, 3), (3, 0), (1, 2))
+    one = Cut(group="0.0", units=4, kept=(0, 1), lanes=lanes)
+    plan.model_copy(update={"cuts": (one, Cut(group="2.0", units=8, kept=(0, 5))), "tensors": {}}).save(
+        desk / "own.json"
+    )
+    (desk / "model.py").write_text(SOURCE.replace("residual_add", "grouped"))
+    torch.save(SITUATIONS["grouped"].build().state_dict(), desk / "grouped.pt")
+
+    answer = here("apply", "own.json", "grouped.pt", "--arch", ARCH)
+
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.text.splitlines()[2:] == [
+        "0.0: different channels in each of 4 groups",
+        "grouped-shrunk.pt2",
+    ]
+
+
 def test_json_holds_the_plan_as_it_was_carried_out(here: Here, desk: Path) -> None:
     by_hand = halved()[2].model_copy(update={"tensors": {}})
     by_hand.save(desk / "plan.json")

@@ -36,6 +36,23 @@ class Net(nn.Module):
     def forward(self, x):
         return self.attend(x, x, x, need_weights=False)[0]
 """
+GROUPED = """\
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(3, 12, 3), nn.Conv2d(12, 8, 1, groups=4), nn.Conv2d(8, 4, 1))
+"""
+LANES = """\
+ group     kind      units  members  MACs    parameters
+ 0/groups  groups    4      5        75.0 %  74.3 %
+ 0         channels  3      3        61.1 %  59.4 %      each of 4 groups may keep different channels
+ 1         channels  2      3        7.4 %   7.9 %       each of 4 groups may keep different channels
+ 2         channels  4      2                            locked: the network's output
+input 3x6x6: 6.08 k MACs, 404 parameters; 1 of 4 groups locked
+with one unit left in every free group: 512 MACs, 38 parameters
+"""
 TABLE = """\
  group              kind      units  members  MACs    parameters
  stem.0             channels  32     18       34.6 %  15.4 %
@@ -168,6 +185,12 @@ def test_heads_are_told_at_the_layer_that_makes_them(here: Here, desk: Path) -> 
     (desk / "net.py").write_text(ATTENTION)
     tree = here("inspect", "--arch", "net.py:Net", "--input", "6x16", "--tree").text
     assert "attend: linear 16 -> 48, 2 heads, 8 width\n" in tree
+
+
+def test_groups_that_may_keep_different_channels_are_marked(here: Here, desk: Path) -> None:
+    (desk / "net.py").write_text(GROUPED)
+    answer = here("inspect", "--arch", "net.py:Net", "--input", "3x6x6")
+    assert (answer.code, answer.text, answer.err) == (0, LANES, "")
 
 
 def test_what_an_allowed_operator_frees_is_marked(here: Here, normed: list[str]) -> None:

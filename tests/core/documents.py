@@ -455,6 +455,7 @@ EXAMPLES: tuple[Document, ...] = (
                 parameters=5,
                 locked=LOCK,
                 inexact=("layer_norm",),
+                lanes=2,
             ),
         ),
         layers=(LAYER,),

@@ -12,14 +12,14 @@ from torch import nn
 from zoo import SITUATIONS, Net, conv_bn, lived_in
 
 from edgeprune.core.errors import DocumentError
-from edgeprune.core.plan import Cost, Cut, Plan
-from edgeprune.graph.arrange import arranged, arranged_for, by_strength, coupled_anew
+from edgeprune.core.plan import Cost, Cut, Plan, composed
+from edgeprune.graph.arrange import arrange, arranged_for, by_strength, coupled_anew
 from edgeprune.graph.capture import capture
 from edgeprune.graph.check import prove
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.give_back import give_back
-from edgeprune.graph.lanes import named, paired
-from edgeprune.graph.narrowing import narrowings
+from edgeprune.graph.lanes import paired
+from edgeprune.graph.narrowing import carry_over, narrowings
 from edgeprune.graph.surgery import shrink
 
 NOTHING = Cost(parameters=0, macs=0, weight_bytes=0, peak_activation_bytes=0)
@@ -47,18 +47,18 @@ def lanes(coupling: Coupling) -> dict[str, tuple[int, int]]:
 
 
 def cut_anywhere(coupling: Coupling, seed: int) -> tuple[Cut, ...]:
-    """Random kept units for every free group, other ones in every lane."""
+    """Random kept units for every free group, other ones in every lane, in any order."""
     random = np.random.default_rng(seed)
     cuts = []
     for group in coupling.free():
         count = int(random.integers(1, group.units + 1))
         number = coupling.lanes[group.id].count if group.id in coupling.lanes else 1
-        kept = [
-            tuple(sorted(random.choice(group.units, size=count, replace=False).tolist()))
-            for _ in range(number)
-        ]
-        own = tuple(kept) if number > 1 else ()
-        cuts.append(Cut(group=group.id, units=group.units, kept=kept[0], lanes=own))
+        first, *others = (
+            tuple(random.choice(group.units, size=count, replace=False).tolist()) for _ in range(number)
+        )
+        kept = tuple(sorted(first))
+        own = (kept, *others) if number > 1 else ()
+        cuts.append(Cut(group=group.id, units=group.units, kept=kept, lanes=own))
     return tuple(cuts)
 
 
@@ -199,20 +199,62 @@ def test_the_weakest_of_every_lane_make_one_unit() -> None:
     assert order.tolist() == [[0, 1, 2], [2, 0, 1]]
 
 
-def test_a_cut_of_an_arranged_network_is_named_in_the_networks_own_order() -> None:
-    coupling = NETWORKS["stacked"]()
-    orders = by_strength(coupling)
-    kept = {group: (1, 3) for group in orders if group != "two.0"}
-    there = tuple(Cut(group=name, units=4, kept=units) for name, units in kept.items())
-    here = tuple(named(cut, orders[cut.group]) for cut in there)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_cut_of_an_arranged_network_is_named_in_the_networks_own_terms(name: str) -> None:
+    coupling = NETWORKS[name]()
+    arrangement = arrange(coupling, by_strength(coupling), ())
+    most = [Cut(group=group.id, units=group.units, kept=(0,)) for group in coupling.free("channels")][1:]
 
-    first = shrink(arranged(coupling, orders), there)
-    second = shrink(coupling, here)
+    first = shrink(arrangement.coupling, tuple(most))
+    second = shrink(coupling, arrangement.named(most))
 
-    assert any(cut.lanes for cut in here)
+    assert any(cut.lanes for cut in arrangement.named(most))
     example = coupling.program.examples(2)
     for one, other in zip(first.answers(example), second.answers(example), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cut_after_a_cut_takes_what_the_first_left_in_every_lane_and_its_values() -> None:
+    """The lanes stay in no order: what stands at one place of them is one unit for good."""
+    coupling = NETWORKS["stacked"]()
+    first = (
+        one_cut(coupling, "one.0", (0, 1, 3), (3, 0, 2), (2, 3, 1)),
+        one_cut(coupling, "two.0", (0, 2), (2, 1), (0, 1)),
+    )
+    left = couple(shrink(coupling, first))
+    second = (Cut(group="one.0", units=3, kept=(0, 2)), one_cut(left, "first.0", (0, 3), (1, 2), (2, 0)))
+
+    assert_one_after_the_other(coupling, first, left, second)
+
+
+def test_a_cut_after_one_that_took_whole_groups_too() -> None:
+    coupling = NETWORKS["stacked"]()
+    (whole,) = (group for group in coupling.free("groups") if group.units == 3)
+    first = (
+        one_cut(coupling, "one.0", (0, 1, 3), (3, 0, 2), (2, 3, 1)),
+        Cut(group=whole.id, units=3, kept=(0, 2)),
+    )
+    left = couple(shrink(coupling, first))
+
+    assert lanes(left)["one.0"] == (3, 2)
+    assert_one_after_the_other(coupling, first, left, (Cut(group="one.0", units=3, kept=(0, 2)),))
+
+
+def assert_one_after_the_other(
+    coupling: Coupling, first: tuple[Cut, ...], left: Coupling, second: tuple[Cut, ...]
+) -> None:
+    """Both cuts as one of the original, with the values of what the first left, are the second of that."""
+    both = composed(first, second)
+    narrow = shrink(coupling, both)
+    with torch.no_grad():
+        for tensor in narrow.tensors().values():
+            tensor.zero_()
+    carry_over(left.program, narrow, narrowings(coupling, first), narrowings(coupling, both))
+
+    assert prove(coupling, both).refused == {}
+    expected = shrink(left, second).tensors()
+    for name, tensor in narrow.tensors().items():
+        assert torch.equal(tensor, expected[name]), name
 
 
 def test_what_tells_the_places_apart_leaves_no_lanes() -> None:

@@ -304,16 +304,17 @@ def networks(draw: st.DrawFn) -> nn.Module:
 
 
 def any_cuts(coupling: Coupling, seed: int) -> tuple[Cut, ...]:
-    """A non-empty set of kept units for every free group, and for every lane of those that have some."""
+    """Some kept units for every free group, and in any order for every lane of those that have some."""
     random = np.random.default_rng(seed)
     cuts = []
     for group in coupling.free():
         count = random.integers(1, group.units + 1)
         lanes = coupling.lanes[group.id].count if group.id in coupling.lanes else 0
-        kept, *others = (
-            tuple(sorted(random.choice(group.units, size=count, replace=False).tolist()))
+        first, *others = (
+            tuple(random.choice(group.units, size=count, replace=False).tolist())
             for _ in range(max(lanes, 1))
         )
+        kept = tuple(sorted(first))
         cuts.append(Cut(group=group.id, units=group.units, kept=kept, lanes=(kept, *others) if lanes else ()))
     return tuple(cuts)
 

@@ -13,8 +13,11 @@ from edgeprune.core.errors import DataError, ModelError
 from edgeprune.core.plan import Cut, Plan
 from edgeprune.core.registry import build
 from edgeprune.core.request import Budget
+from edgeprune.graph.arrange import by_strength, coupled_anew
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.lanes import named
+from edgeprune.graph.planned import plan_of
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
@@ -294,3 +297,21 @@ def test_without_a_cut_nothing_is_refitted() -> None:
 def without_cuts(coupling: Coupling) -> Plan:
     ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
     return plan(coupling, ranks, Budget(parameters=10**9), multiple=1)
+
+
+def test_lanes_of_its_own_are_refitted_as_the_same_places_of_the_arranged_network() -> None:
+    coupling = couple(tiny("grouped"))
+    arranged = coupled_anew(coupling, by_strength(coupling), ())
+    there = tuple(Cut(group=name, units=units, kept=(0, 2)) for name, units in (("0.0", 4), ("1.0", 6)))
+    here = tuple(named(cut, by_strength(coupling)[cut.group]) for cut in there)
+    plans = [plan_of(*each, "hand", "half") for each in ((coupling, here), (arranged, there))]
+
+    (_, first), (_, second) = (
+        compensate(each, replay(each, made), made, a_split(80), a_split(60, seed=1))
+        for each, made in zip((coupling, arranged), plans, strict=True)
+    )
+
+    assert all(cut.lanes for cut in here)
+    assert first.kept
+    assert first.divergence_before == pytest.approx(second.divergence_before, rel=1e-4)
+    assert first.divergence_after == pytest.approx(second.divergence_after, rel=1e-3)
