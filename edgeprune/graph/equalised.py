@@ -30,6 +30,8 @@ from edgeprune.graph.weights import copied
 _IMAGES = 200
 _HUSHED = 1 / 16
 """Share of the median that a channel counts as at least: other images may hold more of it than these."""
+_STEP = 1 / 128
+"""Share of its row's range that a weight counts as at least: smaller ones are nothing in integers."""
 
 
 def equalised(program: Program, calibration: Split) -> Program:
@@ -82,10 +84,13 @@ def _hidden(node: Node) -> bool:
 
 def _scale(span: Span, size: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     """What each channel is multiplied with, (channels,): powers of two around one."""
-    size = size.clamp_min(float(size.median()) * _HUSHED).clamp_min(1e-30)
-    wanted = [_column_sizes(one, tensors[one.weight]) for one in span.readers]
-    shared = [one for one in wanted if one is not None]
-    scale = (reduce(torch.maximum, shared).clamp_min(1e-30) / size).sqrt() if shared else 1 / size
+    heard = size[size > 0]
+    if not len(heard):
+        return torch.ones_like(size)
+    size = size.clamp_min(float(heard.median()) * _HUSHED)
+    columns = [_column_sizes(one, tensors[one.weight]) for one in span.readers]
+    shared = [one for one in columns if one is not None]
+    scale = (reduce(torch.maximum, shared) / size).sqrt() if shared else 1 / size
     exponents = scale.log2()
     return (exponents - exponents.mean()).round().exp2()
 
@@ -99,7 +104,7 @@ def _column_sizes(one: Consumer, weight: Tensor) -> Tensor | None:
     if rows.shape[1] == 1:
         return None
     shares = rows / rows.amax(1, keepdim=True).clamp_min(1e-30)
-    return shares.reshape(_groups(one), -1, rows.shape[1]).amax(1).flatten()
+    return shares.reshape(_groups(one), -1, rows.shape[1]).amax(1).flatten().clamp_min(_STEP)
 
 
 def _groups(one: Consumer) -> int:

@@ -115,3 +115,13 @@ def test_a_channel_that_calibration_never_saw_is_left_about_as_it_is() -> None:
     program = Program(rebuild(trained(), tensors), trained().inputs)
     found = copied(equalised(program, CALIBRATION))["hushed.weight"] / tensors["hushed.weight"]
     assert float(found[:, 1].min()) >= 1 / 64
+
+
+def test_a_network_that_is_silent_is_left_as_it_is() -> None:
+    tensors = copied(trained())
+    tensors["loud.weight"].zero_()
+    tensors["loud.bias"].zero_()
+    program = Program(rebuild(trained(), tensors), trained().inputs)
+    found = copied(equalised(program, CALIBRATION))
+    assert torch.equal(found["loud.weight"], tensors["loud.weight"])
+    assert torch.isfinite(found["hushed.weight"]).all()
