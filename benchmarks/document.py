@@ -9,7 +9,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _ORDER = """training-free-resnet56 training-free-resnet20 recovery
 criteria-resnet56 criteria-resnet20 criteria-fashion ablation screening-cost
 mnist-connections mnist-structured
-resnet20 resnet56 int8-resnet20 int8-resnet56 int8-fashion int8-speed precisions rounding whole-resnet50 files
+resnet20 resnet56 int8-resnet20 int8-resnet56 int8-fashion int8-speed precisions rounding evened
+whole-resnet50 files
 untrained readers separable emulation memory start-up""".split()
 
 

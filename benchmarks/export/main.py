@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.document import PAGE, header, order
 from benchmarks.export.beside_stock import cut_section, speed_section, uncut_section
+from benchmarks.export.evened import evened_section
 from benchmarks.export.precisions import precisions_section, rounding_section
 from benchmarks.export.trained import DATA
 from benchmarks.export.whole import whole_section
@@ -52,6 +53,7 @@ SECTIONS: dict[str, Callable[..., list[str]]] = {
     "int8-speed": speed_section,
     "precisions": precisions_section,
     "rounding": rounding_section,
+    "evened": evened_section,
     "whole-resnet50": whole_section,
     "files": files_section,
 }

@@ -21,6 +21,7 @@ from edgeprune.core.request import Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.target import Target
 from edgeprune.graph.capture import Program
+from edgeprune.graph.equalised import equalised
 from edgeprune.graph.rounding import rounded
 from edgeprune.stages.export import export
 from edgeprune.stages.guard import Bench, guarded
@@ -195,7 +196,7 @@ class _Mender:
         self._programs: dict[int, Program] = {}
 
     def repaired(self, source: Artifact) -> Path:
-        """The file with weights of eight bits, rounded so that every layer's outputs stay."""
+        """The file with channels evened out, and weights of eight bits so that every layer's outputs stay."""
         # The guard is the stage that runs: within it no other may be announced.
         return self._folder / self._prepared(source, 8, Silent()).path
 
@@ -208,7 +209,7 @@ class _Mender:
         if key not in self._made:
             if bits not in self._programs:
                 progress.start(f"round to {bits} bits")
-                self._programs[bits] = rounded(self._final, self._calibration, bits, seed=self._request.seed)
+                self._programs[bits] = self._rounded(bits)
                 progress.finish()
             inside = hidden(f"rounded-{bits}")
             written, _ = export(
@@ -224,6 +225,11 @@ class _Mender:
             )
             self._made[key] = written[0].model_copy(update={"path": f"{inside}/{written[0].path}"})
         return self._made[key]
+
+    def _rounded(self, bits: int) -> Program:
+        """Weights of fewer than eight bits go with activations in float32, which need no evening out."""
+        program = self._final if bits < 8 else equalised(self._final, self._calibration)
+        return rounded(program, self._calibration, bits, seed=self._request.seed)
 
 
 def _answers(program: Program, splits: Splits) -> NDArray[np.float32]:

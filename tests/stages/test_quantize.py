@@ -10,9 +10,13 @@ import pytest
 import torch
 from onnx import numpy_helper
 from tiny import ELSEWHERE, a_split, tiny_coupling, tiny_floats, tiny_folder, tiny_quantized
+from torch import Tensor, nn
+from zoo import IMAGE
 
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.registry import build
+from edgeprune.graph.capture import capture
+from edgeprune.stages.export import export
 from edgeprune.stages.quantize import quantize
 
 # Largest difference over the largest answer, seen here: fp16 1e-3, int8 2e-2.
@@ -125,3 +129,52 @@ def test_the_network_is_the_one_that_was_exported() -> None:
     answers = runtime.open(tiny_folder() / of("tflite", "int8-static").path).infer(inputs)
     expected = tiny_coupling().program.run(torch.from_numpy(inputs)).numpy()
     assert (answers.argmax(1) == expected.argmax(1)).mean() >= 0.9
+
+
+LAYERS = {
+    "convolution": lambda: nn.Conv2d(8, 8, 3),
+    "depthwise": lambda: nn.Conv2d(8, 8, 3, groups=8),
+    "linear": lambda: nn.Linear(8, 8),
+}
+
+
+class Hushed(nn.Module):
+    """A layer that reads next to nothing, multiplies it with next to nothing, and has a bias of some size."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = nn.Conv2d(3, 8, 3, bias=False)
+        self.last = LAYERS[kind]()
+        with torch.no_grad():
+            self.first.weight *= 1e-4
+            self.last.weight *= 1e-4
+            self.last.bias.copy_(torch.linspace(-3, 2, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Eight means."""
+        maps = self.first(x).relu()
+        maps = self.last(maps.mean((2, 3)))[..., None, None] if self.linear else self.last(maps)
+        return maps.mean((2, 3))
+
+    @property
+    def linear(self) -> bool:
+        return isinstance(self.last, nn.Linear)
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "per_channel"),
+    [(kind, precision, True) for kind in LAYERS for precision in ("int8-static", "int8w-int16a")]
+    + [("convolution", "int8-static", False)],
+)
+def test_a_bias_of_more_steps_than_32_bits_hold_keeps_its_value(
+    kind: str, precision: str, per_channel: bool, tmp_path: Path
+) -> None:
+    program = capture(Hushed(kind).eval(), IMAGE)
+    (source,), _ = export(program, ("tflite",), tmp_path, parent="")
+    quantizer = build("quantizers", f"tflite-{precision}", {"per_channel": per_channel})
+    quantizer.quantize(tmp_path / source.path, tmp_path / "small", a_split(64).inputs(8))
+    inputs = next(a_split(20, seed=5).batches(20))[0]
+    answers = build("runtimes", "litert").open(tmp_path / "small").infer(inputs)
+    expected = program.run(torch.from_numpy(inputs)).numpy()
+    assert np.abs(answers - expected).max() < 0.01 * np.abs(expected).max()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from edgeprune.core.artifact import Format, Precision
@@ -23,6 +24,11 @@ _MOVES = frozenset(
     SLICE SPACE_TO_DEPTH SPLIT STRIDED_SLICE TRANSPOSE UNPACK""".split()
 )
 """Kinds that only move values: in integers where everything that they read is."""
+
+_LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+"""Kinds that read values, weights and a bias, and the axis of their weights that has a step per channel."""
+_BIAS_LEVELS = 2**30
+"""Steps that a bias may take: the other half of 32 bits is for the products that are added to it."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,9 @@ def _write(
                     operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
                     algorithm_key=AlgorithmName.NO_QUANTIZE,
                 )
-            result = quantizer.quantize(_statistics(source, ranges), enable_progress_report=False)
+            statistics = _statistics(source, ranges)
+            statistics |= _weights_wide_enough(source, ranges, bits=bits, per_channel=per_channel)
+            result = quantizer.quantize(statistics, enable_progress_report=False)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"int8 TFLite failed: {first_line(error)}") from error
     path.write_bytes(bytes(result.quantized_model))
@@ -212,3 +220,42 @@ def _statistics(source: Path, ranges: Mapping[str, Range]) -> dict[str, dict[str
         }
         for name, (low, high) in ranges.items()
     }
+
+
+def _weights_wide_enough(
+    source: Path, ranges: Mapping[str, Range], *, bits: int, per_channel: bool
+) -> dict[str, dict[str, Any]]:
+    """Ranges of weights, for layers whose biases would not fit 32 bits with ranges of the weights' own.
+
+    A bias is counted in steps of the input times steps of the weights. Where both are tiny it does not fit,
+    the quantizer clips it without a word, and the layer answers with noise. onnxruntime's quantizer widens
+    the weights' step then, and so does this: next to such a bias the weights hardly count.
+    """
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    model = flatbuffers.read_model(str(source))
+    (graph,) = model.subgraphs
+    ends: dict[str, NDArray[np.float32]] = {}
+    for operator, step in zip(_described(source), graph.operators, strict=True):
+        axis = _LAYERS.get(operator.kind)
+        if axis is None or len(step.inputs) < 3 or step.inputs[2] < 0:
+            continue
+        read, weight, bias = (graph.tensors[place] for place in step.inputs[:3])
+        values, constant = (flatbuffers.get_tensor_data(one, model.buffers) for one in (weight, bias))
+        range, name = ranges.get(read.name.decode()), weight.name.decode()
+        if values is None or constant is None or range is None:
+            continue
+        steps = np.abs(constant) / (_BIAS_LEVELS * _step(range, bits))
+        others = {*np.arange(values.ndim)} - ({axis} if per_channel else set())
+        largest = np.abs(values).max(tuple(others), keepdims=True)
+        wide = np.maximum(largest, 127 * (steps if per_channel else steps.max()).reshape(largest.shape))
+        if (wide > largest).any():  # weights that several layers read have one range for all of them
+            ends[name] = np.maximum(wide, ends.get(name, 0)).astype(np.float32)
+    return {name: {"min": -end, "max": end} for name, end in ends.items()}
+
+
+def _step(range: Range, bits: int) -> float:
+    """Between two values of an activation: more than 8 bits lie symmetrically around zero."""
+    low, high = range
+    width = high - low if bits == 8 else 2 * max(-low, high)
+    return float(max(width, 1e-9) / (2**bits - 1))
