@@ -89,6 +89,17 @@ def sshd(folder: Path, more: str = "") -> Iterator[Board]:
         process.wait()
 
 
+def certified(folder: Path, valid: str) -> str:
+    """Settings of an sshd with a second host key, signed for a time (as `-2d:-1d`) by whom `authority` trusts."""
+    quiet = ["ssh-keygen", "-q"]
+    for name, kind in (("certified", "ecdsa"), ("signer", "ed25519")):
+        subprocess.run([*quiet, "-t", kind, "-N", "", "-f", str(folder / name)], check=True)
+    sign = ["-s", str(folder / "signer"), "-h", "-I", "board", "-n", "127.0.0.1", "-V", valid]
+    subprocess.run([*quiet, *sign, str(folder / "certified.pub")], check=True)
+    (folder / "authority").write_text(f"@cert-authority * {(folder / 'signer.pub').read_text()}")
+    return f"HostKey {folder}/certified\nHostCertificate {folder}/certified-cert.pub\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Phone:
     """An adb server with one phone, reachable at a port of this machine."""
