@@ -60,7 +60,7 @@ bench-faults: install
 
 # Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
 bench-emulation: install
-	$(BIN)/python -m benchmarks.emulation
+	$(BIN)/python -m benchmarks.emulation.main
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

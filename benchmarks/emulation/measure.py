@@ -1,0 +1,90 @@
+"""Measure: one network on every emulated board, as it was and cut to half its multiply-adds."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks.kept import ROOT, Result
+from benchmarks.memory import noise
+from benchmarks.page import machine, say
+from benchmarks.readers import lived_in, vision
+from edgeprune.core.registry import build
+from edgeprune.core.request import Budget
+from edgeprune.graph.capture import Program, capture
+from edgeprune.graph.cost import count
+from edgeprune.graph.couple import couple
+from edgeprune.pipeline.emulate import emulate
+from edgeprune.stages.export import export
+from edgeprune.stages.load import load
+from edgeprune.stages.plan import plan
+from edgeprune.stages.quantize import quantize
+from edgeprune.stages.screen import screen
+from edgeprune.stages.shrink import shrink
+
+DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
+BOARDS = ("rpi3", "rpi4", "rpi5")
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What the table calls it, and how it is made."""
+
+    title: str
+    make: Callable[[], Program]
+
+
+def measure(network: Network) -> Result:
+    """MACs of both networks, and both documents of `edgeprune verify --on`."""
+    program = network.make()
+    coupling = couple(program)
+    ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
+    cut, done, _ = shrink(coupling, plan(coupling, ranks, Budget(speedup=2.0), multiple=8))
+    found: Result = {"machine": machine(), "macs": [count(coupling).macs, done.after.macs]}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, one in (("before", program), ("after", cut)):
+            _write_files(one, Path(scratch, name))
+            say(f"{network.title}: on boards")
+            there = emulate([Path(scratch, name)], BOARDS, images=2)
+            found[name] = there.model_dump(mode="json")
+    return found
+
+
+def _write_files(program: Program, folder: Path) -> None:
+    """Float32 and static int8 in both formats, ranges from noise."""
+    folder.mkdir()
+    floats, failed = export(program, ("onnx", "tflite"), folder, parent="")
+    _, also_failed = quantize(floats, ["int8-static"], noise(32, program.input_size, 0), folder)
+    assert not failed | also_failed, failed | also_failed
+
+
+def _resnet56() -> Program:
+    weights = DATA / "resnet_cifar10" / "resnet56-4bfd9763.th"
+    if not weights.is_file():
+        sys.exit(f"error: {weights} is absent\nhint: set EDGEPRUNE_DATA to the folder with resnet_cifar10")
+    return load(weights, arch=f"{ROOT}/models/resnet_cifar/model.py:resnet56", input_size=(3, 32, 32))
+
+
+def _untrained(name: str, size: tuple[int, ...]) -> Callable[[], Program]:
+    def make() -> Program:
+        torch.manual_seed(0)
+        net: nn.Module = lived_in(vision(name)(), size)
+        return capture(net, size)
+
+    return make
+
+
+NETWORKS = {
+    "resnet56": Network("ResNet-56, 32x32", _resnet56),
+    "mobilenet_v2": Network("MobileNetV2 1.0, 96x96", _untrained("mobilenet_v2", (3, 96, 96))),
+    "mobilenet_v3_small": Network(
+        "MobileNetV3-small 1.0, 96x96", _untrained("mobilenet_v3_small", (3, 96, 96))
+    ),
+}
