@@ -106,17 +106,41 @@ class Phone:
 
     serial: str
     server_port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def address(self) -> str:
         return f"adb:{self.serial}?port={self.server_port}"
 
+    def cut_connections(self) -> int:
+        """Kill adbd, which is started again at once, as a phone does; how many processes there were."""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True)
+        rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        below, found = {str(self.process.pid)}, []
+        for process, parent, program in rows:
+            if parent in below:
+                below.add(process)
+                found += [int(process)] if program.endswith("/adbd") else []
+        for one in found:
+            os.kill(one, 9)
+        return len(found)
+
+    def stop(self) -> None:
+        """Kill adbd, which stays away until `start`."""
+        (self.folder / "away").touch()
+        self.cut_connections()
+
+    def start(self) -> None:
+        """Let adbd be started again."""
+        (self.folder / "away").unlink(missing_ok=True)
+
 
 @contextmanager
-def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
+def adbd(folder: Path, start: str = "", setup: str = "") -> Iterator[Phone]:
     """A real adbd. It listens on all interfaces and asks for nothing, so its network is its own.
 
-    `start` starts another one in the background than this machine's, at port 6666.
+    `start` is the line that starts another one than this machine's, at port 6666, `setup` what goes before.
     """
     start = start or started(adbd_program())
     if shutil.which("adb") is None:
@@ -127,7 +151,8 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
     script = Path(__file__).with_name("forward.py")
     inside = f"""
         ip link set lo up
-        {start}
+        {setup}
+        while sleep 0.1; do [ -e {folder}/away ] || {start}; done &
         for i in $(seq 100); do adb connect 127.0.0.1:6666 | grep -q '^connected' && break; sleep 0.1; done
         exec {sys.executable} {script} unix:{gate} tcp:5037"""
     environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
@@ -145,7 +170,7 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
                 pytest.skip(f"adbd does not start here: {(folder / 'adbd.log').read_text()[-300:]}")
             time.sleep(0.05)
         listening(port, bridge)
-        yield Phone("127.0.0.1:6666", port)
+        yield Phone("127.0.0.1:6666", port, folder, process)
     finally:
         for one in (bridge, process):
             one.kill()
@@ -154,7 +179,7 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
 
 def started(program: Path) -> str:
     """The line that starts an adbd of this machine's own architecture."""
-    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program} &"
+    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program}"
 
 
 def adbd_program() -> Path:

@@ -227,3 +227,27 @@ def test_a_phone_that_is_not_there_is_told_from_those_that_are(phone: Phone) -> 
     error = refused(f"adb:0123?port={phone.server_port}")
     assert error.message == "adb:0123: no such device at the adb server"
     assert error.hint.startswith(f"`adb devices` lists: {phone.serial}; ")
+
+
+def test_a_phone_of_the_network_that_went_away_is_found_again_once_it_is_back(phone: Phone) -> None:
+    phone.stop()
+    error = refused(phone.address)
+    phone.start()
+    assert isinstance(error, ConnectionLost)
+    assert error.message == (
+        f"adb:{phone.serial}: cannot be reached "
+        f"(failed to connect to '{phone.serial}': Connection refused)"
+    )
+    assert error.hint == (
+        "is it on, in this network, and its debugging over the network on? "
+        f"try `adb connect {phone.serial}`"
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with transport_at(phone.address).connect() as link:
+                assert link.shell.run(["echo", "back"], timeout=20).text() == "back\n"
+                return
+        except ConnectionLost:
+            time.sleep(0.1)
+    pytest.fail("it was not found again")
