@@ -117,11 +117,9 @@ class Phone:
         """Kill adbd, which is started again at once, as a phone does; how many processes there were."""
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
-        below, found = {str(self.process.pid)}, []
-        for process, parent, program in rows:
-            if parent in below:
-                below.add(process)
-                found += [int(process)] if program.endswith("/adbd") else []
+        parents = {int(process): int(parent) for process, parent, _ in rows}
+        daemons = [int(process) for process, _, program in rows if program.endswith("/adbd")]
+        found = [one for one in daemons if self.process.pid in _ancestors(one, parents)]
         for one in found:
             os.kill(one, 9)
         return len(found)
@@ -134,6 +132,11 @@ class Phone:
     def start(self) -> None:
         """Let adbd be started again."""
         (self.folder / "away").unlink(missing_ok=True)
+
+
+def _ancestors(process: int, parents: dict[int, int]) -> Iterator[int]:
+    while process := parents.get(process, 0):
+        yield process
 
 
 @contextmanager
