@@ -115,7 +115,8 @@ class Phone:
 
     def cut_connections(self) -> int:
         """Kill adbd, which is started again at once, as a phone does; how many processes there were."""
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True)
+        command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True)
         rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
         parents = {int(process): int(parent) for process, parent, _ in rows}
         daemons = [int(process) for process, _, program in rows if program.endswith("/adbd")]
