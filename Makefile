@@ -55,7 +55,7 @@ bench-export: $(VENV)/.zoo
 
 # What a device answers with after faults while shipping, in docs/benchmarks.md; needs sshd, takes about half an hour.
 bench-faults: install
-	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.faults.main
 	$(BIN)/python -m benchmarks.fleet
 
 # Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.

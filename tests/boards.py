@@ -202,16 +202,24 @@ def adbd_program() -> Path:
 def unpack_backports(
     root: Path, sources: str, newer: list[str], stable: list[str], architecture: str = ""
 ) -> None:
-    """Fetch from backports of the machine's own mirror, with package lists apart from the system's."""
-    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
+    """Fetch from backports of the machine's own mirror."""
     release = next(line for line in Path("/etc/os-release").read_text().splitlines() if "CODENAME" in line)
     name = release.partition("=")[2]
+    wanted = [f"{one}/{name}-backports" for one in newer] + stable
+    unpack_packages(root, sources, [name, f"{name}-backports"], wanted, architecture)
+
+
+def unpack_packages(
+    root: Path, sources: str, suites: list[str], wanted: list[str], architecture: str = ""
+) -> None:
+    """Fetch from the machine's own mirror, with package lists apart from the system's."""
+    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     state = root.with_name(f"{root.name}-packages")
     for part in ("lists/partial", "archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    lines = [f"deb {key} {mirror} {suite} main" for suite in (name, f"{name}-backports")]
+    lines = [f"deb {key} {mirror} {suite} main" for suite in suites]
     (state / "sources.list").write_text("\n".join(lines) + "\n")
     settings = {
         "Dir::State::Lists": state / "lists", "Dir::State::Status": state / "status",
@@ -222,7 +230,6 @@ def unpack_backports(
         settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
     (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
     environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
-    wanted = [f"{one}/{name}-backports" for one in newer] + stable
     for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", *wanted]):
         subprocess.run(
             command, cwd=state / "archives", env=environment, check=True, capture_output=True, timeout=120

@@ -15,6 +15,8 @@ from edgeprune.core.survey import Survey
 _CAPSULES: dict[str, CapsuleRuntime] = {"onnx": "onnxruntime", "tflite": "litert"}
 CARRIED_FORMATS = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
 """Formats that our Python files on devices know, and the package that they need for each."""
+WITH_CAPSULE = "`--capsule FOLDER`"
+"""How a command takes a capsule along that has an option for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,16 @@ class Interpreter:
 
 
 def choose_interpreter(
-    facts: Survey, formats: Sequence[str], *, python: str = "", capsule: Path | None = None
+    facts: Survey,
+    formats: Sequence[str],
+    *,
+    python: str = "",
+    capsule: Path | None = None,
+    carry: str = WITH_CAPSULE,
 ) -> Interpreter:
     """The capsule where one is given, else a Python of the device's own that has every runtime needed.
+
+    `carry` is what a hint says about taking a capsule along.
 
     Raises
     ------
@@ -55,11 +64,11 @@ def choose_interpreter(
     raise DeviceError(
         f"{facts.address}: no Python there has {wanted.replace(' ', ' and ')} "
         f"({found or 'there is no Python'})",
-        hint=ways_out(facts, formats),
+        hint=ways_out(facts, formats, carry),
     )
 
 
-def ways_out(facts: Survey, formats: Sequence[str]) -> str:
+def ways_out(facts: Survey, formats: Sequence[str], carry: str = WITH_CAPSULE) -> str:
     """What to do where no Python of a device has what formats need: install there, or carry it along.
 
     Installing is no way out where the wheels' shared objects ask for a newer glibc than the device has.
@@ -68,11 +77,11 @@ def ways_out(facts: Survey, formats: Sequence[str]) -> str:
         unfit = _unfit(facts, _CAPSULES[format])
         if unfit:
             built = f"`edgeprune capsule build --runtime {_CAPSULES[format]} --arch {_arch(facts)}`"
-            return f"{unfit}: carry all of it along, {built}, then `--capsule FOLDER`"
+            return f"{unfit}: carry all of it along, {built}, then {carry}"
     wanted = " ".join(["numpy", *(CARRIED_FORMATS[format] for format in formats)])
     return (
         f"there: `python3 -m venv edge && edge/bin/pip install {wanted}`, then "
-        "`--python edge/bin/python`; or carry all of it along and install nothing: `--capsule FOLDER`"
+        f"`--python edge/bin/python`; or carry all of it along and install nothing: {carry}"
     )
 
 

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 import pytest
+from shipments import verified
 
 from core.device_documents import SURVEY
 from edgeprune.core.errors import DeviceError
+from edgeprune.core.golden import starter
 from edgeprune.core.interpreter import choose_interpreter, ways_out
 
 BOTH = (
@@ -38,3 +42,14 @@ def test_a_python_without_the_runtime_is_refused_with_the_way_out() -> None:
     with pytest.raises(DeviceError, match="no Python there has numpy and ai-edge-litert") as caught:
         choose_interpreter(old, ["tflite"])
     assert caught.value.hint == ways_out(old, ["tflite"])
+
+
+def test_a_bundle_without_a_python_says_how_it_gets_one() -> None:
+    old = SURVEY.model_copy(update={"libc": "glibc 2.31"})
+    with pytest.raises(DeviceError) as caught:
+        starter(verified("model.tflite").bundle, PurePosixPath("/opt/models/vision"), old, "")
+    assert caught.value.hint == (
+        "libLiteRt.so needs glibc 2.34, the device has 2.31: carry all of it along, "
+        "`edgeprune capsule build --runtime litert --arch aarch64`, then "
+        "`edgeprune bundle RUN --out FILE --capsule FOLDER`, and ship that"
+    )
