@@ -90,7 +90,7 @@ def sshd(folder: Path, more: str = "") -> Iterator[Board]:
 
 
 def certified(folder: Path, valid: str) -> str:
-    """Settings of an sshd with a second host key, signed for a time (as `-2d:-1d`) by whom `authority` trusts."""
+    """Settings of an sshd with a second host key; whom the file `authority` trusts signed it for a time."""
     quiet = ["ssh-keygen", "-q"]
     for name, kind in (("certified", "ecdsa"), ("signer", "ed25519")):
         subprocess.run([*quiet, "-t", kind, "-N", "", "-f", str(folder / name)], check=True)

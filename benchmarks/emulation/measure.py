@@ -9,13 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.kept import ROOT, Result
 from benchmarks.memory import noise
 from benchmarks.page import machine, say
 from benchmarks.readers import lived_in, vision
+from edgeprune.core.decibels import decibels
+from edgeprune.core.protocols import Session
 from edgeprune.core.registry import build
 from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program, capture
@@ -51,6 +55,7 @@ def measure(network: Network) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
         for name, one in (("before", program), ("after", cut)):
             _write_files(one, Path(scratch, name))
+            found |= {"signal_db": _signal(program, Path(scratch, name))} if name == "before" else {}
             say(f"{network.title}: on boards")
             there = emulate([Path(scratch, name)], BOARDS, images=2)
             found[name] = there.model_dump(mode="json")
@@ -65,6 +70,24 @@ def _write_files(program: Program, folder: Path) -> None:
     assert not failed | also_failed, failed | also_failed
 
 
+def _signal(program: Program, folder: Path) -> dict[str, float | None]:
+    """By format: what of the float32 answers changes with the input, over what int8 answers differ by."""
+    inputs = next(iter(noise(32, program.input_size, 7).inputs(32)))
+    found = {}
+    for format, runtime in (("onnx", "onnxruntime"), ("tflite", "litert")):
+        floats, integers = (
+            _answers(build("runtimes", runtime).open(folder / f"{name}.{format}"), inputs)
+            for name in ("model", "model.int8-static")
+        )
+        varying = floats - floats.mean(axis=0)
+        found[format] = decibels(float((varying**2).mean()), float(((integers - floats) ** 2).mean()))
+    return found
+
+
+def _answers(session: Session, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.concatenate([session.infer(inputs[place : place + 1]) for place in range(len(inputs))])
+
+
 def _resnet56() -> Program:
     weights = DATA / "resnet_cifar10" / "resnet56-4bfd9763.th"
     if not weights.is_file():
@@ -75,8 +98,12 @@ def _resnet56() -> Program:
 def _untrained(name: str, size: tuple[int, ...]) -> Callable[[], Program]:
     def make() -> Program:
         torch.manual_seed(0)
-        net: nn.Module = lived_in(vision(name)(), size)
-        return capture(net, size)
+        net: nn.Module = vision(name)()
+        # The images' own statistics: after a few moving averages answers would hardly depend on the input.
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None
+        return capture(lived_in(net, size), size)
 
     return make
 

@@ -50,10 +50,13 @@ class Bench:
 
     def folder(self) -> Path:
         """A fresh folder in which the old version is live."""
+        return self.copied_to(Path(tempfile.mkdtemp(dir=self.scratch)) / "device")
+
+    def copied_to(self, folder: Path) -> Path:
+        """The same at a place of one's own."""
         template = self.scratch / "template"
         if not template.exists():
             ship(self.versions.old, self.to(template), python=self.device.python)
-        folder = Path(tempfile.mkdtemp(dir=self.scratch)) / "device"
         shutil.copytree(template, folder, symlinks=True)
         return folder
 

@@ -11,20 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from benchmarks.kept import ROOT
+from boards import CACHE, SSHD, Board, Phone, listening, unpack_packages
 
-sys.path.insert(0, str(ROOT / "tests"))
-
-from boards import CACHE, SSHD, Board, Phone, listening, unpack_packages  # noqa: E402 - the devices that tests use, too
-
-from edgeprune.core.address import transport_at  # noqa: E402
-from edgeprune.core.errors import DeviceError  # noqa: E402
+from edgeprune.core.address import transport_at
+from edgeprune.core.errors import DeviceError
 
 OLD_RELEASE = "bullseye"
-OLD_PACKAGES = """libc6 libc-bin libstdc++6 libgcc-s1 libacl1 libattr1 libselinux1 libpcre2-8-0 libgmp10 libtinfo6
-libcrypt1 libexpat1 zlib1g libprocps8 libsystemd0 dash bash coreutils tar sed grep findutils procps mawk
-python3 python3-minimal libpython3-stdlib python3.9 python3.9-minimal libpython3.9-minimal
-libpython3.9-stdlib""".split()
+OLD_PACKAGES = """libc6 libc-bin libstdc++6 libgcc-s1 libacl1 libattr1 libselinux1 libpcre2-8-0 libgmp10
+libtinfo6 libcrypt1 libexpat1 zlib1g libprocps8 libsystemd0 dash bash coreutils tar sed grep
+findutils procps mawk python3 python3-minimal libpython3-stdlib python3.9 python3.9-minimal
+libpython3.9-minimal libpython3.9-stdlib""".split()
 
 
 class Device(Protocol):
@@ -51,27 +47,32 @@ class Device(Protocol):
 
 @dataclass
 class SshDevice:
-    """This machine behind an sshd, which is killed and started."""
+    """A device that is this machine, behind an sshd, which is killed and started."""
 
     board: Board
     python: str = sys.executable
 
     @property
     def address(self) -> str:
+        """As a user types it."""
         return self.board.address
 
     def inside(self, folder: Path) -> PurePosixPath:
+        """The folder as the device calls it."""
         return PurePosixPath(folder)
 
     def cut(self) -> None:
+        """End every session."""
         self.board.cut_connections()
 
     def stop(self) -> None:
+        """Kill the server and every session."""
         self.cut()
         self.board.process.kill()
         self.board.process.wait()
 
     def start(self) -> None:
+        """Start the server where it is not running."""
         if self.board.process.poll() is None:
             return
         command = [str(SSHD), "-D", "-e", "-f", str(self.board.folder / "sshd.conf")]
@@ -89,6 +90,7 @@ class PhoneDevice:
 
     @property
     def address(self) -> str:
+        """As a user types it."""
         return self.phone.address
 
     @property
@@ -97,15 +99,19 @@ class PhoneDevice:
         return self.phone.folder / "root"
 
     def inside(self, folder: Path) -> PurePosixPath:
+        """The folder as the device calls it."""
         return PurePosixPath("/") / folder.relative_to(self.root)
 
     def cut(self) -> None:
+        """Kill adbd, which is started again at once."""
         self.phone.cut_connections()
 
     def stop(self) -> None:
+        """Kill adbd, and let it not be started again."""
         self.phone.stop()
 
     def start(self) -> None:
+        """Let adbd be started, and wait for it."""
         self.phone.start()
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -136,6 +142,7 @@ class OldBoard:
 
     @property
     def address(self) -> str:
+        """As a user types it."""
         return f"emulated:rpi4?disk={self.disk}"
 
     @property
@@ -144,6 +151,7 @@ class OldBoard:
         return self.disk / "upper"
 
     def inside(self, folder: Path) -> PurePosixPath:
+        """The folder as the device calls it."""
         return PurePosixPath("/") / folder.relative_to(self.root)
 
     def cut(self) -> None:

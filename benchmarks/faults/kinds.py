@@ -1,9 +1,8 @@
-"""Kinds: everything but broken links that can go wrong: bundles, devices, keys, disks, clocks, two at once."""
+"""Kinds: all that can go wrong but broken links: bundles, devices, keys, disks, clocks, two at once."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -158,7 +157,6 @@ def full_disks(bench: Bench, kind: str) -> None:
         if subprocess.run(_mounting(f"size={megabytes}m", mounted), capture_output=True).returncode:
             say("no small file system may be mounted here: the cases of a full disk are left out")
             return
-        shutil.copytree(bench.scratch / "template", mounted / "device", symlinks=True)
 
         def roomy(_: Path, mounted: Path = mounted) -> None:
             subprocess.run(_mounting("remount,size=200m", mounted), check=True)
@@ -173,13 +171,12 @@ def full_disks(bench: Bench, kind: str) -> None:
             wire = Tripwire(place, lambda: subprocess.run(_mounting(size, mounted), check=True))
             bench.shipped(where, wire)
 
-        bench.case(kind, name, filled, healed=roomy, folder=mounted / "device")
+        bench.case(kind, name, filled, healed=roomy, folder=bench.copied_to(mounted / "device"))
         subprocess.run(["umount", "-l", str(mounted)], check=False)
 
 
 def _mounting(options: str, place: Path) -> list[str]:
-    remounted = options.startswith("remount")
-    return ["mount", *(() if remounted else ("-t", "tmpfs")), "-o", options, *(() if remounted else ("tmpfs",)), str(place)]
+    return ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
 
 
 def two_at_once(bench: Bench, kind: str) -> None:

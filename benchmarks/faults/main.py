@@ -20,12 +20,12 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.bench import Bench, Outcome  # first: it finds the devices of the tests
 from boards import certified, sshd
 from device.emulated_phone import emulated_phone
 from packages import capsule
 
 from benchmarks.faults import kinds, links
+from benchmarks.faults.bench import Bench, Outcome
 from benchmarks.faults.devices import OldBoard, PhoneDevice, SshDevice
 from benchmarks.faults.versions import FILLER_BYTES, carried, for_this_machine
 from benchmarks.kept import ROOT, Result, digest, keep, read, to_measure
@@ -44,7 +44,7 @@ SOURCES = (
 
 @contextmanager
 def ssh_bench(scratch: Path) -> Iterator[Bench]:
-    """This machine behind an sshd, whose second host key is certified for a time that is over."""
+    """A device that is this machine, behind an sshd with a host certificate that has expired."""
     (scratch / "sshd").mkdir()
     # Without the start-up file of this user's login shell, which takes longer than the commands.
     more = f"SetEnv HOME={scratch}\n{certified(scratch / 'sshd', '-2d:-1d')}"
@@ -73,7 +73,6 @@ def old_bench(scratch: Path) -> Iterator[Bench]:
     shutil.copytree(capsule("tflite-runtime", "aarch64"), device.root / "opt/python")
     folder = device.root / "opt/models"
     folder.mkdir()
-    folder.chmod(0o777)  # the board's user is another one
     yield Bench(device, folder, carried("rpi4", "/opt/python/py"))
 
 
@@ -166,11 +165,11 @@ def section() -> list[str]:
         "",
         f"{cases} cases: an old version is live, one thing is broken while a new one "
         f"({(FILLER_BYTES >> 20)} MiB) is shipped, then the device's own loader is asked. It answered as "
-        f"neither version in {neither} cases. The column `again` counts cases in which the same command, given "
-        "again with nothing broken, made the new version live. sshd is a real one on loopback; a restart is "
-        "the sshd killed and started, and a lock of another boot. adbd is the aarch64 one of the emulated phone, "
-        "which starts it again whenever it is killed. The old glibc is that of an emulated Raspberry Pi with "
-        "Debian 11; given again is the bundle with a capsule, as the hint says.",
+        f"neither version in {neither} cases. The last column but one counts cases in which the same "
+        "command, given again with nothing broken, made the new version live. sshd is a real one on "
+        "loopback; a restart is the sshd killed and started, and a lock of another boot. adbd is the aarch64 "
+        "one of the emulated phone, which starts it again whenever it is killed. The old glibc is that of an "
+        "emulated Raspberry Pi with Debian 11; given again is a bundle with a capsule, as the hint says.",
         "",
         "| what is broken | cases | old answers | new answers | neither | again succeeds | taken (UTC) |",
         "|---|---|---|---|---|---|---|",

@@ -10,17 +10,12 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+from shipments import keys, run_folder
 
-from benchmarks.kept import ROOT
-
-sys.path.insert(0, str(ROOT / "tests"))
-
-from shipments import keys, run_folder  # noqa: E402 - the run that tests ship, too
-
-from edgeprune.core.bundle_file import Verified, verify  # noqa: E402
-from edgeprune.core.keys import load_trusted  # noqa: E402
-from edgeprune.core.report import Report  # noqa: E402
-from edgeprune.stages.bundle import bundle  # noqa: E402
+from edgeprune.core.bundle_file import Verified, verify
+from edgeprune.core.keys import load_trusted
+from edgeprune.core.report import Report
+from edgeprune.stages.bundle import bundle
 
 FILLER_BYTES = 8 << 20
 
@@ -35,9 +30,11 @@ class Versions:
 
 @cache
 def for_this_machine() -> Versions:
-    """The old one runs on this machine's Python; the new one brings its own and a filler to be cut in pieces."""
+    """The old one runs on this machine's Python; the new one brings its own, and a filler to be cut."""
     start = f'exec {sys.executable} "$@"\n'
-    return Versions(_made(run_folder(), "model.onnx"), _made(run_folder(), "model.tflite", start, FILLER_BYTES))
+    return Versions(
+        _made(run_folder(), "model.onnx"), _made(run_folder(), "model.tflite", start, FILLER_BYTES)
+    )
 
 
 def carried(target: str, python: str) -> Versions:

@@ -38,7 +38,7 @@ say() { printf '%s\t%s\n' "$1" "$2"; }
 near=$1; while [ ! -d "$near" ] && [ "$near" != / ]; do near=${near%/*}; near=${near:-/}; done
 say exists "$([ -d "$1" ] && echo yes)"
 say writable "$([ -w "$near" ] && echo yes)"
-say free_kb "$(df -Pk "$near" 2>/dev/null | { read -r head; read -r disk size used free rest; echo "$free"; })"
+df -Pk "$near" 2>/dev/null | { read -r head; read -r disk size used free on; say free_kb "$free"; }
 say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 say uptime "$(cut -d . -f 1 /proc/uptime 2>/dev/null)"
 cd "$1" 2>/dev/null || exit 0

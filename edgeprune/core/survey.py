@@ -42,7 +42,7 @@ say throttled "$(first /sys/devices/platform/soc/soc:firmware/get_throttled)"
 say throttled "$(vcgencmd get_throttled 2>/dev/null)"
 say load "$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)"
 say memory_kb "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
-say free_kb "$(df -Pk "$scratch" 2>/dev/null | { read -r head; read -r disk size used free rest; echo "$free"; })"
+df -Pk "$scratch" 2>/dev/null | { read -r head; read -r disk size used free on; say free_kb "$free"; }
 say user "$(id -u)"
 for python in "$@" python3 python; do
   path=$(command -v "$python" 2>/dev/null) && say python "$("$path" -c "$packages" "$path" 2>/dev/null)"

@@ -40,7 +40,8 @@ mount --bind {says}/sys {root}/sys
 mount --rbind /dev {root}/dev
 """  # noqa: E501 - one line for the kernel
 ADBD = (
-    "env -i QEMU_CPU={processor} PATH=/system/bin:/bin SHELL=/bin/sh HOME=/ TMPDIR=/data/local/tmp ADBD_PORT=6666 "
+    "env -i QEMU_CPU={processor} PATH=/system/bin:/bin SHELL=/bin/sh HOME=/ TMPDIR=/data/local/tmp "
+    "ADBD_PORT=6666 "
     "{chroot} {root} /opt/adbd/ld-linux-aarch64.so.1 --library-path /opt/adbd /opt/adbd/adbd"
 )
 

@@ -1,4 +1,4 @@
-"""From a trained network to a device and back, by the command itself, on whatever stands behind an address."""
+"""From a trained network to a device and back, by the command itself, over every cable."""
 
 from __future__ import annotations
 

@@ -235,12 +235,10 @@ def test_a_phone_of_the_network_that_went_away_is_found_again_once_it_is_back(ph
     phone.start()
     assert isinstance(error, ConnectionLost)
     assert error.message == (
-        f"adb:{phone.serial}: cannot be reached "
-        f"(failed to connect to '{phone.serial}': Connection refused)"
+        f"adb:{phone.serial}: cannot be reached (failed to connect to '{phone.serial}': Connection refused)"
     )
     assert error.hint == (
-        "is it on, in this network, and its debugging over the network on? "
-        f"try `adb connect {phone.serial}`"
+        f"is it on, in this network, and its debugging over the network on? try `adb connect {phone.serial}`"
     )
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -114,7 +114,9 @@ class _Shell:
                 yield channel
         except AdbError as error:
             self._client = None
-            raise ConnectionLost(f"adb:{self.transport.serial}: {error}") from error
+            # adbutils says so of a server that closed without a word.
+            why = "the device went away" if str(error).startswith("Unknown data") else str(error)
+            raise ConnectionLost(f"adb:{self.transport.serial}: the connection broke ({why})") from error
 
     def _end(self, conversation: _Conversation) -> str:
         """End a command and all that it started; the last lines it printed."""
@@ -202,7 +204,8 @@ def _connected_anew(client: AdbClient, serial: str) -> dict[str, str]:
     if "connected" not in said.partition(" to ")[0]:
         raise ConnectionLost(
             f"adb:{serial}: cannot be reached ({said})",
-            hint=f"is it on, in this network, and its debugging over the network on? try `adb connect {serial}`",
+            hint="is it on, in this network, and its debugging over the network on? "
+            f"try `adb connect {serial}`",
         )
     deadline = time.monotonic() + _GREETING_S
     while (states := _states(client)).get(serial) == "offline" and time.monotonic() < deadline:

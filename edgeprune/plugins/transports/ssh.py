@@ -196,9 +196,13 @@ async def _connect(transport: Ssh) -> SSHClientConnection:
 def _mistimed(where: str, error: Exception) -> DeviceError | None:
     """A host certificate of another time; None where something else is wrong."""
     why = next((words for sign, words in _CERTIFICATES.items() if str(error).startswith(sign)), None)
-    return None if why is None else DeviceError(
-        f"{where}: its host certificate {why}",
-        hint="have the board's host key signed anew; or is this machine's clock wrong? look at `date`",
+    return (
+        None
+        if why is None
+        else DeviceError(
+            f"{where}: its host certificate {why}",
+            hint="have the board's host key signed anew; or is this machine's clock wrong? look at `date`",
+        )
     )
 
 
