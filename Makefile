@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation bench-faults zoo clean
+.PHONY: install demo test lint tflite-runtime bench bench-main bench-accuracy bench-export bench-emulation bench-faults zoo container clean
 
 install: $(VENV)/.installed
 
@@ -71,6 +71,10 @@ zoo: $(VENV)/.zoo
 $(VENV)/.zoo: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,zoo]'
 	touch $@
+
+# Builds the Dockerfile and uses the image, without a Docker daemon; needs root, buildah and debootstrap.
+container:
+	.ci/container
 
 clean:
 	rm -rf $(VENV) $(VENV)-tflite build runs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import json
 import signal
 import subprocess
@@ -273,14 +272,14 @@ def test_random_networks_go_on_where_they_stopped_and_lines_of_two_machines_add_
     main.random_section(main.Request(only=("0", "1"), processes=2, lines=first))
     main.random_section(main.Request(only=("0", "1"), lines=first))
     main.random_section(main.Request(only=("2",), lines=second))
-    assert sorted(measured) == ["0-50", "1-50", "2-50"]
+    assert sorted(measured) == ["0-100", "1-100", "2-100"]
 
     # A line that was cut off in the middle is as if it had not been written.
-    first.write_text(first.read_text() + second.read_text() + '{"job": "3-50", "exa')
+    first.write_text(first.read_text() + second.read_text() + '{"job": "3-100", "exa')
     page = main.random_section(main.Request(kept=True, lines=first))
 
     assert "**150 random networks and plans, 0 failures.**" in page
-    assert "- 197 of 200 batches were not drawn." in page
+    assert "- 97 of 100 batches were not drawn." in page
 
 
 def test_results_of_other_sources_are_drawn_again_but_may_be_written_down(tmp_path: Path) -> None:
@@ -295,11 +294,28 @@ def test_packages_that_are_not_installed_have_no_version() -> None:
     assert page.versions(["numpy", "no-such-package"]) == f"numpy {np.__version__}"
 
 
-def test_the_random_networks_run_the_property_of_the_tests() -> None:
-    strategies, holds = random_networks.property_under_test()
+def test_each_random_network_is_cut_by_several_plans(tmp_path: Path) -> None:
+    notes = child.Notes(tmp_path / "found.json")
+    random_networks.try_networks(notes, "0", str(2 * random_networks.PLANS))
+    assert (notes.found["examples"], notes.found["failures"]) == (2 * random_networks.PLANS, [])
+    assert (
+        random_networks.EXAMPLES % random_networks.CHUNK == random_networks.CHUNK % random_networks.PLANS == 0
+    )
 
-    assert set(strategies) == set(inspect.signature(holds).parameters)
-    assert random_networks.EXAMPLES % random_networks.CHUNK == 0
+
+def test_a_cut_that_is_not_exact_is_counted_and_the_next_plan_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test, notes, calls = random_networks.property_test(), child.Notes(tmp_path / "found.json"), []
+
+    def wrong(coupling: object, cuts: object) -> None:
+        calls.append(cuts)
+        assert len(calls) > 1
+
+    monkeypatch.setattr(test, "require_exact_and_as_predicted", wrong)
+    random_networks.try_networks(notes, "0", str(random_networks.PLANS))
+    assert len(calls) == notes.found["examples"] == random_networks.PLANS
+    assert len(notes.found["failures"]) == 1
 
 
 # Networks

@@ -20,7 +20,7 @@ from benchmarks.page import put_section, say, taken, versions
 from benchmarks.zoo.jobs import NOT_MEASURED, RESULTS, ROOT, Job, Lines, Result, kept_results, run_jobs
 from benchmarks.zoo.networks import Network, timm_networks, torchvision_networks
 from benchmarks.zoo.patterns import PATTERNS
-from benchmarks.zoo.random_networks import CHUNK, EXAMPLES
+from benchmarks.zoo.random_networks import CHUNK, EXAMPLES, PLANS
 from benchmarks.zoo.reductions import REDUCTIONS
 from benchmarks.zoo.scales import PEER_TIMEOUT_S, ROUNDS, SCALES
 from benchmarks.zoo.tables import (
@@ -215,7 +215,8 @@ def patterns_section(request: Request) -> list[str]:
 
 RANDOM_TEXT = (
     "The property test of `tests/graph/test_properties.py`: networks composed at random of the blocks\n"
-    "there, random kept units for every free group, checked for exactness, output shape and predicted cost."
+    f"there, {PLANS} plans for each with random kept units for every free group, checked for exactness,\n"
+    "output shape and predicted cost."
 )
 
 

@@ -23,7 +23,7 @@ from edgeprune.core.report import (
     Report,
     Thinned,
 )
-from edgeprune.core.units import format_bytes, format_count, format_seconds
+from edgeprune.core.units import format_bytes, format_count, format_milliseconds, format_seconds
 
 
 def outcome(document: Report, *, folder: Path) -> None:
@@ -185,8 +185,9 @@ def _drops(quality: Qualities) -> Iterator[str]:
     if drop is None:
         return
     low, high = drop.interval
+    lost = "1 image" if drop.lost == 1 else f"{drop.lost} images"
     yield (
-        f"drop: {drop.points:.2f} points [{low:.2f}, {high:.2f}]; {drop.lost} images lost, "
+        f"drop: {drop.points:.2f} points [{low:.2f}, {high:.2f}]; {lost} lost, "
         f"{drop.gained} gained (McNemar p = {drop.p_value:.2g})"
     )
     for one in quality.classes:
@@ -236,7 +237,7 @@ def _ledger(path: str, how: Quantization) -> Iterator[str]:
             f"  {one.kind} {first}{f' and {more} more' if more else ''} in float32: "
             f"{before.drop.points:.2f} -> {one.drop.points:.2f} points lost, "
             f"{format_bytes(before.bytes)} -> {format_bytes(one.bytes)}, "
-            f"{_milliseconds(before.p50_ms)} -> {_milliseconds(one.p50_ms)} ms"
+            f"{format_milliseconds(before.p50_ms)} -> {format_milliseconds(one.p50_ms)} ms"
         )
         before = one
 
@@ -244,10 +245,6 @@ def _ledger(path: str, how: Quantization) -> Iterator[str]:
 def _points(step: Step) -> str:
     low, high = step.drop.interval
     return f"{step.drop.points:.2f} points [{low:.2f}, {high:.2f}] are lost"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _images(counts: ImageCounts) -> str:

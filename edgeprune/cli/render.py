@@ -20,7 +20,13 @@ from edgeprune.core.report import Latency
 from edgeprune.core.survey import Python
 from edgeprune.core.target import Target
 from edgeprune.core.timing import Timing
-from edgeprune.core.units import format_bytes, format_count, format_operator, format_ranges
+from edgeprune.core.units import (
+    format_bytes,
+    format_count,
+    format_milliseconds,
+    format_operator,
+    format_ranges,
+)
 
 
 def inspection(document: Inspection, *, all: bool) -> None:
@@ -82,28 +88,24 @@ def lock_words(locks: Sequence[Lock]) -> str:
 
 
 def profiling(document: Profiling) -> None:
-    """Latencies of loose files, and what they were measured under."""
+    """Latencies of loose files, what starting them takes, and what they were measured under."""
     out = console()
-    table = Table(
-        *("file", "size", "p50 ms", "p90 ms", "p95 ms", "p99 ms"),
-        *("first ms", "load ms", "memory", "runtime"),
-        box=None,
-    )
+    # Two tables, since one is wider than many terminals and would cut the names of the files.
+    latencies = Table("file", "p50 ms", "95 % interval", "p90 ms", "p95 ms", "p99 ms", box=None)
+    starts = Table("file", "size", "memory", "load ms", "first ms", "runtime", box=None)
     for file in document.files:
-        table.add_row(
-            file.artifact.path,
-            format_bytes(file.artifact.bytes),
-            *_quantiles(file.latency.timing),
-            *_starting(file.run),
-            f"{file.latency.runtime} {file.latency.runtime_version}",
-        )
-    out.print(table)
+        latencies.add_row(file.artifact.path, *_quantiles(file.latency.timing))
+        runtime = f"{file.latency.runtime} {file.latency.runtime_version}"
+        starts.add_row(file.artifact.path, format_bytes(file.artifact.bytes), *_starting(file.run), runtime)
+    out.print(latencies)
+    out.print(starts)
     for file in document.files:
         for timing in file.run.timings[1:] if file.run else ():
-            words = f"{file.artifact.path} on {timing.threads} threads: p50 {_milliseconds(timing.p50_ms)} ms"
-            out.print(words, markup=False)
+            median = f"p50 {format_milliseconds(timing.p50_ms)} {_interval(timing)} ms"
+            out.print(f"{file.artifact.path} on {timing.threads} threads: {median}", markup=False)
         for row in file.run.operators[:5] if file.run else ():
-            out.print(f"  {row.operator}: {_milliseconds(row.ms)} ms in {row.calls} calls", markup=False)
+            words = f"  {row.operator}: {format_milliseconds(row.ms)} ms in {row.calls} calls"
+            out.print(words, markup=False)
     out.print(_measured_on(document), markup=False)
 
 
@@ -118,16 +120,23 @@ def _measured_on(document: Profiling) -> str:
 
 
 def _quantiles(timing: Timing | None) -> list[str]:
+    """The median with its interval, and what the slow inferences take."""
     if timing is None:
-        return ["-"] * 4
-    return [_milliseconds(one) for one in (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms)]
+        return ["-"] * 5
+    median, *slow = map(format_milliseconds, (timing.p50_ms, timing.p90_ms, timing.p95_ms, timing.p99_ms))
+    return [median, _interval(timing), *slow]
+
+
+def _interval(timing: Timing) -> str:
+    low, high = map(format_milliseconds, timing.p50_interval_ms)
+    return f"[{low}, {high}]"
 
 
 def _starting(run: FileRun | None) -> list[str]:
     if run is None:
         return ["-"] * 3
-    peak = run.peak_memory_bytes
-    return [_milliseconds(run.first_ms), _milliseconds(run.load_ms), format_bytes(peak) if peak else "-"]
+    peak = format_bytes(run.peak_memory_bytes) if run.peak_memory_bytes else "-"
+    return [peak, format_milliseconds(run.load_ms), format_milliseconds(run.first_ms)]
 
 
 def diagnosis(document: Diagnosis) -> None:
@@ -261,11 +270,7 @@ def _value(value: float | str | bool) -> str:
 
 def latency_cells(latency: Latency) -> list[str]:
     """Its p50, p95 and p99 in milliseconds."""
-    return [_milliseconds(value) for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
-
-
-def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+    return [format_milliseconds(value) for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
 
 
 def _change(before: float | None, after: float | None) -> str:

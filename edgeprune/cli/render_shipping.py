@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from edgeprune.cli.render import console
+from edgeprune.core.assets import ASSETS, Assets
 from edgeprune.core.bundle import Bundle
 from edgeprune.core.device_run import FileRun
 from edgeprune.core.fleet import Rollout, Visit
@@ -28,6 +29,18 @@ def bundle(made: Bundle, path: Path) -> None:
         else f"needs Python with {made.requires.runtime}"
     )
     out.print(f"{format_bytes(made.bytes)} in {len(made.entries)} files, signed; {brings}")
+
+
+def assets(made: Assets, folder: Path) -> None:
+    """What lies in an app's assets now, and what its build must know."""
+    out = console()
+    out.print(f"{folder}: version {made.version}, {made.path} ({made.precision}), {format_bytes(made.bytes)}")
+    out.print(f"{ASSETS} says how it is fed and what it must answer; signed by {made.signer}")
+    suffix = Path(made.path).suffix.removeprefix(".")
+    out.print(
+        f"in the app's build file, so that it is mapped and not unpacked: "
+        f'android {{ androidResources {{ noCompress += "{suffix}" }} }}',
+    )
 
 
 def shipment(done: Shipment) -> None:

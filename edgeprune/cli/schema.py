@@ -27,6 +27,7 @@ def schema(
 
 def _documents() -> dict[str, type[Document]]:
     from edgeprune.core.application import Application
+    from edgeprune.core.assets import Assets
     from edgeprune.core.bundle import Bundle, Signature
     from edgeprune.core.capsule import Capsule
     from edgeprune.core.comparison import Comparison
@@ -50,6 +51,7 @@ def _documents() -> dict[str, type[Document]]:
 
     return {
         "application": Application,
+        "assets": Assets,
         "bundle": Bundle,
         "capsule": Capsule,
         "capsule-lock": PackageLock,

@@ -1,4 +1,4 @@
-"""`edgeprune bundle`, `ship`, `rollback`, `status`: from a run folder to a device, and back."""
+"""`edgeprune bundle`, `ship`, `rollback`, `status`, `embed`: from a run folder to a device or an app."""
 
 from __future__ import annotations
 
@@ -171,3 +171,25 @@ def status(
     else:
         render_shipping.status(found)
     return 3 if found.problem else 0
+
+
+def embed(
+    file: Annotated[Path, typer.Argument(help="A bundle: model.edge.")],
+    into: Annotated[
+        Path, typer.Option(help="Folder of an app's assets for this model: app/src/main/assets/vision.")
+    ],
+    trust: Trust = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Put a bundle's file into an app, with its hash, labels, preprocessing and self-test as plain files."""
+    from edgeprune.cli import render_shipping
+    from edgeprune.core.bundle_file import verify
+    from edgeprune.core.keys import load_trusted
+    from edgeprune.stages.embed import embed as put
+
+    assets = put(verify(file, load_trusted(trust or [])), into)
+    if json:
+        print(assets.to_json())
+    elif not quiet:
+        render_shipping.assets(assets, into)

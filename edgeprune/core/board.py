@@ -38,11 +38,6 @@ class Board:
     features: str
     memory_mib: int
 
-    @property
-    def has_dot_product(self) -> bool:
-        """Whether its kernels may use int8 dot products."""
-        return "asimddp" in self.features.split()
-
 
 BOARDS = {
     board.name: board

@@ -43,6 +43,11 @@ def parse_milliseconds(text: str, *, option: str) -> float:
     return found
 
 
+def format_milliseconds(value: float | None) -> str:
+    """A latency to three digits or so: `12.35`, `0.123`; `-` where there is none."""
+    return "-" if value is None else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
 def format_ranges(numbers: Sequence[int], *, limit: int = 6) -> str:
     """Ascending numbers in short: (0, 1, 2, 5) -> '0-2 5'; beyond `limit` runs only how many there are."""
     runs: list[list[int]] = []

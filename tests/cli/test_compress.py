@@ -138,7 +138,8 @@ def test_people_see_costs_the_proof_accuracies_and_a_row_per_file(
     assert f"original {quality['original']['top1']:.2f} % [" in lines[3]
     drop, worst = quality["drop"], quality["worst"]
     assert lines[4].startswith(f"drop: {drop['points']:.2f} points [")
-    assert f"; {drop['lost']} images lost, {drop['gained']} gained (McNemar p = " in lines[4]
+    lost = "1 image" if drop["lost"] == 1 else f"{drop['lost']} images"
+    assert f"; {lost} lost, {drop['gained']} gained (McNemar p = " in lines[4]
     named = [line for line in lines[5:6] if worst and line.startswith(f"worst class: {worst}, ")]
     assert len(named) == bool(worst)
     del lines[4 : 5 + len(named)]

@@ -28,19 +28,21 @@ def files(finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_row_per_file_and_the_machine_it_was_measured_on(here: Here, files: Path) -> None:
     answer = here("profile", "model.onnx", "model.int8-static.tflite")
-    head, first, second, where = answer.text.splitlines()
     assert answer.code == 0
-    assert re.split(r"\s{2,}", head.strip()) == [
-        *("file", "size", "p50 ms", "p90 ms", "p95 ms", "p99 ms"),
-        *("first ms", "load ms", "memory", "runtime"),
-    ]
-    number = r"\d+\.\d+"
-    for line, pattern in (  # the quantiles, the first inference, the loading, the memory
-        (first, r"model\.onnx .* onnxruntime [\d.]+"),
-        (second, r"model\.int8-static\.tflite .* litert [\d.]+"),
-    ):
-        assert re.fullmatch(pattern, line.strip())
-        assert len(re.findall(rf" {number} ", line.partition(" kB ")[2])) == 7
+    head, *latencies, second_head, first, second, where = answer.text.splitlines()
+    assert head.split() == "file p50 ms 95 % interval p90 ms p95 ms p99 ms".split()
+    assert second_head.split() == "file size memory load ms first ms runtime".split()
+    number = r"(\d+\.\d+)"
+    for line in latencies:
+        row = rf"(model\S+) +{number} +\[{number}, {number}\] +{number} +{number} +{number}"
+        found = re.fullmatch(row, line.strip())
+        assert found, line
+        median, low, high, *slow = map(float, found.groups()[1:])
+        assert low <= median <= high
+        assert [median, *slow] == sorted([median, *slow])
+    for line, runtime in ((first, "onnxruntime"), (second, "litert")):
+        row = rf"model\S+ +[\d.]+ kB +[\d.]+ MB +{number} +{number} +{runtime} [\d.]+"
+        assert re.fullmatch(row, line.strip()), line
     assert where.startswith("measured on ")
     assert answer.err.startswith("profile  ")
 

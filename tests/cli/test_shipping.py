@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 from command import Here
-from shipments import edge, keys, run_folder, verified
+from shipments import edge, keys, run_folder, strangers, verified
 
 from edgeprune.core.address import transport_at
 from edgeprune.core.bundle_file import Verified
@@ -333,3 +333,25 @@ def test_the_loader_needs_nothing_of_edgeprune(device: Device, tmp_path: Path) -
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "(1, 10)\n"
+
+
+def test_the_command_says_what_the_build_must_know(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "vision"
+    answer = here("embed", edge("model.tflite"), "--into", folder, "--trust", keys()[1])
+    known = verified("model.tflite")
+    size = known.bundle.artifact.bytes
+    assert answer.code == 0
+    assert answer.out == (
+        f"{folder}: version {known.bundle.id}, model.tflite (fp32), {size / 1e3:.1f} kB\n"
+        f"assets.json says how it is fed and what it must answer; signed by {known.signer}\n"
+        "in the app's build file, so that it is mapped and not unpacked: "
+        'android { androidResources { noCompress += "tflite" } }\n'
+    )
+
+
+def test_an_untrusted_bundle_is_not_embedded(here: Here, tmp_path: Path) -> None:
+    folder = tmp_path / "vision"
+    answer = here("embed", edge("model.tflite"), "--into", folder, "--trust", strangers()[1])
+    assert answer.code != 0
+    assert "whom you do not trust" in answer.refusal[0]
+    assert not list(tmp_path.iterdir())

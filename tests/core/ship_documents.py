@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from core.device_documents import RUN
-from edgeprune.core.artifact import Artifact
+from edgeprune.core.artifact import Artifact, Tensor
+from edgeprune.core.assets import Assets, RawTensor, SelfTest
 from edgeprune.core.bundle import Bundle, BundleEntry, Golden, Requirements, Signature
 from edgeprune.core.fleet import Fleet, Group, Rollout, Visit
 from edgeprune.core.recipe import Preprocess
@@ -46,7 +47,31 @@ FLEET = Fleet(
     failures=1,
     groups=(Group(name="shop", to=("pi@a:/opt/m", "pi@b:/opt/m"), python="edge/bin/python"),),
 )
+ASSETS = Assets(
+    name="net",
+    version="0123456789ab",
+    signer="SHA256:abc",
+    target="android-arm64",
+    path="model.tflite",
+    bytes=3,
+    sha256="ab" * 32,
+    format="tflite",
+    precision="int8-static",
+    runtime="litert",
+    runtime_version="2.3.0",
+    threads=4,
+    inputs=(Tensor(name="input", shape=(1, 3, 8, 8), dtype="float32"),),
+    outputs=(Tensor(name="output", shape=(1, 2), dtype="float32"),),
+    labels=("cat", "dog"),
+    preprocess=Preprocess(mean=(0.5,), std=(0.25,)),
+    self_test=SelfTest(
+        inputs=RawTensor(path="self_test_input.bin", shape=(1, 3, 8, 8), dtype="float32"),
+        outputs=RawTensor(path="self_test_output.bin", shape=(1, 2), dtype="float32"),
+        tolerance=0.05,
+    ),
+)
 SHIP_EXAMPLES = (
+    ASSETS,
     BUNDLE,
     Signature(public_key="ab" * 32, signature="cd" * 64),
     SHIPMENT,

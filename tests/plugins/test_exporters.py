@@ -44,6 +44,19 @@ class Branches(nn.Module):
         return self.head(self.act(first + self.block(first)).mean((2, 3)))
 
 
+class ScaledBranch(nn.Module):
+    """ConvNeXt's block: a linear layer over the channels behind it, scaled per channel in front of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(3, 8), nn.Linear(8, 3)
+        self.scale = nn.Parameter(torch.rand(3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch = self.narrow(torch.relu(self.wide(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        return (x + self.scale * branch).flatten(1)
+
+
 class Attention(nn.Module):
     """A view that holds for the fused operator's strides only."""
 
@@ -146,6 +159,15 @@ def test_channels_last_leave_tflite_without_a_transpose(tmp_path: Path) -> None:
     turned = exported(tmp_path / "b", "tflite", Interface(layout="nhwc"), pooled)
     assert reader.look(plain).transposes == 1
     assert reader.look(turned).transposes == 0
+
+
+def test_a_bias_that_was_folded_from_four_axes_has_one_and_can_be_integers(tmp_path: Path) -> None:
+    source = exported(tmp_path, "tflite", net=ScaledBranch())
+    images = np.random.default_rng(0).standard_normal((4, 3, 8, 8), dtype=np.float32)
+    build("quantizers", "tflite-int8-static").quantize(source, tmp_path / "int8.tflite", [images])
+    whole, integers = (build("runtimes", "litert").open(tmp_path / one) for one in (source, "int8.tflite"))
+    expected = whole.infer(images[:1])
+    assert np.abs(integers.infer(images[:1]) - expected).max() < 0.05 * np.abs(expected).max()
 
 
 # Others

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from edgeprune.core.artifact import Format
 from edgeprune.core.errors import ModelError, PluginError
 from edgeprune.core.quiet import first_line, quiet
+from edgeprune.core.tflite_model import operator_kind, packed, unpacked
 from edgeprune.graph.culprit import culprit, reason
 from edgeprune.graph.signed import signed
 from edgeprune.graph.single_file import require_single_file
@@ -16,6 +20,9 @@ from edgeprune.graph.single_file import require_single_file
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
+
+_LAYERS = {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}
+"""Kinds whose third input is a bias."""
 
 
 @dataclass(frozen=True)
@@ -61,4 +68,24 @@ class Tflite:
         with quiet():
             module = signed(program, self.outputs)
             converted = litert_torch.convert(module, sample_kwargs={"input": single})
-            return bytes(converted.model_content())
+            return _with_flat_biases(bytes(converted.model_content()))
+
+
+def _with_flat_biases(content: bytes) -> bytes:
+    """The file with biases of one axis.
+
+    The converter also folds additions of shape (1, 1, 1, n) into linear layers (ConvNeXt). Floats are added
+    alike, but steps per channel lie along the first axis, and the runtime refused the integer file.
+    """
+    model = unpacked(content)
+    biases = [bias for bias in _biases(model) if len(bias.shape) > 1]
+    for bias in biases:
+        bias.shape = np.array([np.prod(bias.shape)], np.int32)
+    return packed(model) if biases else content
+
+
+def _biases(model: Any) -> Iterator[Any]:
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if operator_kind(model, operator) in _LAYERS and len(operator.inputs) > 2:
+                yield from (graph.tensors[place] for place in operator.inputs[2:3] if place >= 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,14 +13,12 @@ import numpy as np
 
 from edgeprune.core.artifact import Format, Tensor
 from edgeprune.core.contents import Contents
-from edgeprune.core.errors import ModelError, PluginError
+from edgeprune.core.errors import ModelError
 from edgeprune.core.files import sha256
 from edgeprune.core.quiet import first_line
+from edgeprune.core.tflite_model import operator_kind, packed, type_name, unpacked
 
-_IDENTIFIER = b"TFL3"
 _NOTES, _OLDEST = "edgeprune", "min_runtime_version"
-_ALIGNED = 16
-"""What kernels that read weights in place may rely on (`force_align` in TFLite's schema)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +33,9 @@ class TfliteFile:
         graph, noted = model.subgraphs[0], _metadata(model)
         notes = json.loads(noted[_NOTES]) if _NOTES in noted else {}
         weights = _weights(model)
-        operators = Counter(_operator(model, one) for part in model.subgraphs for one in part.operators or ())
+        operators = Counter(
+            operator_kind(model, one) for part in model.subgraphs for one in part.operators or ()
+        )
         oldest = noted.get(_OLDEST, b"").rstrip(b"\0").decode("ascii", "replace")
         inputs, outputs = _names(model)
         return Contents(
@@ -56,42 +55,19 @@ class TfliteFile:
 
     def note(self, source: Path, path: Path, notes: Mapping[str, str]) -> None:
         """Write the file again with these notes in place of its own; the network in it stays as it is."""
-        import flatbuffers
-
         model = _load(source)
         _put(model, _NOTES, json.dumps(dict(sorted(notes.items())), ensure_ascii=False).encode())
-        model.buffers = [_aligned(one) for one in model.buffers]
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
-        path.write_bytes(bytes(builder.Output()))
+        path.write_bytes(packed(model))
 
 
 def _load(path: Path) -> Any:
-    """The whole file as objects, every buffer inside: quantizers leave weights behind the flatbuffer."""
     try:
-        from ai_edge_litert import schema_py_generated as schema
-    except ImportError as error:
-        raise PluginError(
-            f"reading TFLite files needs ai-edge-litert: {first_line(error)}",
-            hint="it is published for Linux only",
-        ) from error
-    content = path.read_bytes()
-    try:
-        if content[4:8] != _IDENTIFIER:
-            raise ValueError("no TFL3 mark at its beginning")
-        model = schema.ModelT.InitFromPackedBuf(content)
-        for buffer in model.buffers:
-            if buffer.offset > 1:
-                buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-                buffer.offset = buffer.size = 0
-        if not model.subgraphs:
-            raise ValueError("it holds no graph")
-    except (ValueError, TypeError, IndexError, struct.error, AttributeError) as error:
+        return unpacked(path.read_bytes())
+    except ValueError as error:
         raise ModelError(
             f"{path}: not a valid TFLite file ({first_line(error)})",
             hint="it is damaged or of another format; make it again",
         ) from error
-    return model
 
 
 # Reading
@@ -111,21 +87,11 @@ def _weights(model: Any) -> Counter[str]:
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             if model.buffers[tensor.buffer].data is not None:
-                seen.setdefault(tensor.buffer, _type_name(tensor.type))
+                seen.setdefault(tensor.buffer, type_name(tensor.type))
     weights = Counter[str]()
     for buffer, name in seen.items():
         weights[name] += len(model.buffers[buffer].data)
     return weights
-
-
-def _operator(model: Any, operator: Any) -> str:
-    from ai_edge_litert import schema_py_generated as schema
-
-    code = model.operatorCodes[operator.opcodeIndex]
-    if code.customCode:
-        return str(code.customCode.decode())
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return _name_of(schema.BuiltinOperator, number)
 
 
 def _names(model: Any) -> tuple[dict[int, str], dict[int, str]]:
@@ -145,17 +111,7 @@ def _tensor(graph: Any, place: int, names: Mapping[int, str]) -> Tensor:
     shape = found.shape if found.shapeSignature is None else found.shapeSignature
     sizes = tuple(None if size < 0 else int(size) for size in ([] if shape is None else shape))
     name = names.get(place) or found.name.decode()
-    return Tensor(name=name, shape=sizes, dtype=_type_name(found.type))
-
-
-def _type_name(number: int) -> str:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return _name_of(schema.TensorType, number).lower()
-
-
-def _name_of(table: type, number: int) -> str:
-    return next((name for name, value in vars(table).items() if value == number), str(number))
+    return Tensor(name=name, shape=sizes, dtype=type_name(found.type))
 
 
 # Writing
@@ -173,25 +129,3 @@ def _put(model: Any, name: str, content: bytes) -> None:
     model.buffers.append(schema.BufferT(data=data))
     entry = schema.MetadataT(name=name.encode(), buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or ()), entry]
-
-
-def _aligned(buffer: Any) -> Any:
-    """The buffer, packed as the schema asks: the generated code packs numpy arrays wherever they fall."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    class Aligned(schema.BufferT):  # type: ignore[misc]
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 - the name that the generated code calls
-            vector = None if self.data is None else _vector(builder, np.asarray(self.data, np.uint8))
-            schema.BufferStart(builder)
-            if vector is not None:
-                schema.BufferAddData(builder, vector)
-            return schema.BufferEnd(builder)
-
-    return Aligned(data=buffer.data)
-
-
-def _vector(builder: Any, data: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-    builder.StartVector(1, len(data), _ALIGNED)
-    builder.head = builder.head - len(data)
-    builder.Bytes[builder.head : builder.head + len(data)] = data.tobytes()
-    return builder.EndVector()
