@@ -106,17 +106,23 @@ def _answers(file: EmulatedFile) -> str:
 
 
 def _differences(title: str, found: Result) -> list[str]:
-    """What is to be said about integer files that do not answer equal to the bit."""
-    return [
-        f"- {title}, {words}, {file.format} {file.precision} on {file.board}: {file.why}"
-        for words, one in zip(("before", "after the cut"), _pair(found), strict=True)
-        for file in one.files
-        if file.why and file.precision != "fp32"
-    ]
+    """What is to be said about integer files that answer otherwise, and of float32 ones that do too much."""
+    boards: dict[str, list[str]] = {}
+    for when, one in zip(("before", "after the cut"), _pair(found), strict=True):
+        for file in one.files:
+            if file.why and (file.precision != "fp32" or not file.passed):
+                why = file.why if file.precision != "fp32" else f"{file.why}; {_own(file, found)}"
+                line = f"- {title}, {when}, {file.format} {file.precision}: {why}"
+                boards.setdefault(line, []).append(file.board)
+    return [f"{line} ({', '.join(names)})" for line, names in boards.items()]
+
+
+def _own(file: EmulatedFile, found: Result) -> str:
+    return f"on this machine it lies {found['rounding'][file.format]:.1e} from the answers in float64"
 
 
 def _signals(title: str, found: Result) -> list[str]:
-    return [f"{title}, {format} {signal:.0f} dB" for format, signal in found["signal_db"].items()]
+    return [f"{signal:.0f} dB ({title}, {format})" for format, signal in found["signal_db"].items()]
 
 
 def _spread(found: Result) -> list[float]:

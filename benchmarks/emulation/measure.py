@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 import tempfile
@@ -18,14 +19,15 @@ from benchmarks.kept import ROOT, Result
 from benchmarks.memory import noise
 from benchmarks.page import machine, say
 from benchmarks.readers import lived_in, vision
+from edgeprune.core.artifact import Tensor
 from edgeprune.core.decibels import decibels
-from edgeprune.core.protocols import Session
 from edgeprune.core.registry import build
 from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
 from edgeprune.pipeline.emulate import emulate
+from edgeprune.stages.emulate.inputs import inputs_of
 from edgeprune.stages.export import export
 from edgeprune.stages.load import load
 from edgeprune.stages.plan import plan
@@ -35,6 +37,8 @@ from edgeprune.stages.shrink import shrink
 
 DATA = Path(os.environ.get("EDGEPRUNE_DATA", ROOT.parent / "shared" / "data")).resolve()
 BOARDS = ("rpi3", "rpi4", "rpi5")
+RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
+IMAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,11 @@ def measure(network: Network) -> Result:
     with tempfile.TemporaryDirectory() as scratch:
         for name, one in (("before", program), ("after", cut)):
             _write_files(one, Path(scratch, name))
-            found |= {"signal_db": _signal(program, Path(scratch, name))} if name == "before" else {}
             say(f"{network.title}: on boards")
-            there = emulate([Path(scratch, name)], BOARDS, images=2)
+            there = emulate([Path(scratch, name)], BOARDS, images=IMAGES)
             found[name] = there.model_dump(mode="json")
+        found |= {"signal_db": _signal(program, Path(scratch, "before"))}
+        found |= {"rounding": _rounding(program, Path(scratch, "before"))}
     return found
 
 
@@ -74,17 +79,30 @@ def _signal(program: Program, folder: Path) -> dict[str, float | None]:
     """By format: what of the float32 answers changes with the input, over what int8 answers differ by."""
     inputs = next(iter(noise(32, program.input_size, 7).inputs(32)))
     found = {}
-    for format, runtime in (("onnx", "onnxruntime"), ("tflite", "litert")):
+    for format in RUNTIMES:
         floats, integers = (
-            _answers(build("runtimes", runtime).open(folder / f"{name}.{format}"), inputs)
-            for name in ("model", "model.int8-static")
+            _answers(folder / f"{name}.{format}", inputs) for name in ("model", "model.int8-static")
         )
         varying = floats - floats.mean(axis=0)
         found[format] = decibels(float((varying**2).mean()), float(((integers - floats) ** 2).mean()))
     return found
 
 
-def _answers(session: Session, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+def _rounding(program: Program, folder: Path) -> dict[str, float]:
+    """By format: how far this machine's float32 answers to the boards' inputs lie from those in float64."""
+    described = Tensor(name="input", shape=(1, *program.input_size), dtype="float32")
+    inputs = np.concatenate(inputs_of(described, None, IMAGES))
+    with torch.no_grad():
+        exact = copy.deepcopy(program.module).double()(torch.from_numpy(inputs).double()).numpy()
+    largest = np.abs(exact).max()
+    return {
+        format: float(np.abs(_answers(folder / f"model.{format}", inputs) - exact).max() / largest)
+        for format in RUNTIMES
+    }
+
+
+def _answers(file: Path, inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+    session = build("runtimes", RUNTIMES[file.suffix[1:]]).open(file)
     return np.concatenate([session.infer(inputs[place : place + 1]) for place in range(len(inputs))])
 
 

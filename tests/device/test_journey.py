@@ -119,7 +119,6 @@ def test_a_network_is_compressed_measured_shipped_and_brought_back(device: Devic
     first, second = device.bundled("first.edge", "fp32"), device.bundled("second.edge", "int8-static")
     shipped = device.do("ship", "first.edge", "--to", device.to)
     assert shipped.startswith(f"{device.shown}: version {first} is live, answers as it should in ")
-    assert device.answers() == f"{first} answers"
 
     shipped = device.do("ship", "second.edge", "--to", device.to)
     assert shipped.startswith(
