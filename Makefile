@@ -53,14 +53,16 @@ bench-accuracy: $(VENV)/.zoo
 bench-export: $(VENV)/.zoo
 	$(BIN)/python -m benchmarks.export.main
 
-# What a device answers with after faults while shipping, in docs/benchmarks.md; needs sshd, takes about half an hour.
+# What a device answers with after faults while shipping, in docs/benchmarks.md; needs sshd, adb and qemu-user-static,
+# takes about half an hour. An interrupted run goes on.
 bench-faults: install
-	$(BIN)/python -m benchmarks.faults
+	$(BIN)/python -m benchmarks.faults.main
 	$(BIN)/python -m benchmarks.fleet
 
 # Instructions per inference on emulated boards, in docs/benchmarks.md; needs qemu-user, takes about half an hour.
+# An interrupted run goes on.
 bench-emulation: install
-	$(BIN)/python -m benchmarks.emulation
+	$(BIN)/python -m benchmarks.emulation.main
 
 # docs/zoo.md: whole model zoos cut and proven, beside Torch-Pruning. Takes hours; an interrupted run goes on.
 zoo: $(VENV)/.zoo

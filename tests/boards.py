@@ -89,23 +89,62 @@ def sshd(folder: Path, more: str = "") -> Iterator[Board]:
         process.wait()
 
 
+def certified(folder: Path, valid: str) -> str:
+    """Settings of an sshd with a second host key; whom the file `authority` trusts signed it for a time."""
+    quiet = ["ssh-keygen", "-q"]
+    for name, kind in (("certified", "ecdsa"), ("signer", "ed25519")):
+        subprocess.run([*quiet, "-t", kind, "-N", "", "-f", str(folder / name)], check=True)
+    sign = ["-s", str(folder / "signer"), "-h", "-I", "board", "-n", "127.0.0.1", "-V", valid]
+    subprocess.run([*quiet, *sign, str(folder / "certified.pub")], check=True)
+    (folder / "authority").write_text(f"@cert-authority * {(folder / 'signer.pub').read_text()}")
+    return f"HostKey {folder}/certified\nHostCertificate {folder}/certified-cert.pub\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Phone:
     """An adb server with one phone, reachable at a port of this machine."""
 
     serial: str
     server_port: int
+    folder: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def address(self) -> str:
         return f"adb:{self.serial}?port={self.server_port}"
 
+    def cut_connections(self) -> int:
+        """Kill adbd, which is started again at once, as a phone does; how many processes there were."""
+        command = ["ps", "-A", "-ww", "-o", "pid=,ppid=,args="]
+        listed = subprocess.run(command, capture_output=True, text=True)
+        rows = [line.split(None, 2) for line in listed.stdout.splitlines()]
+        parents = {int(process): int(parent) for process, parent, _ in rows}
+        daemons = [int(process) for process, _, program in rows if program.endswith("/adbd")]
+        found = [one for one in daemons if self.process.pid in _ancestors(one, parents)]
+        for one in found:
+            os.kill(one, 9)
+        return len(found)
+
+    def stop(self) -> None:
+        """Kill adbd, which stays away until `start`."""
+        (self.folder / "away").touch()
+        self.cut_connections()
+
+    def start(self) -> None:
+        """Let adbd be started again."""
+        (self.folder / "away").unlink(missing_ok=True)
+
+
+def _ancestors(process: int, parents: dict[int, int]) -> Iterator[int]:
+    while process := parents.get(process, 0):
+        yield process
+
 
 @contextmanager
-def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
+def adbd(folder: Path, start: str = "", setup: str = "") -> Iterator[Phone]:
     """A real adbd. It listens on all interfaces and asks for nothing, so its network is its own.
 
-    `start` starts another one in the background than this machine's, at port 6666.
+    `start` is the line that starts another one than this machine's, at port 6666, `setup` what goes before.
     """
     start = start or started(adbd_program())
     if shutil.which("adb") is None:
@@ -116,7 +155,8 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
     script = Path(__file__).with_name("forward.py")
     inside = f"""
         ip link set lo up
-        {start}
+        {setup}
+        while sleep 0.1; do [ -e {folder}/away ] || {start}; done &
         for i in $(seq 100); do adb connect 127.0.0.1:6666 | grep -q '^connected' && break; sleep 0.1; done
         exec {sys.executable} {script} unix:{gate} tcp:5037"""
     environment = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder)}
@@ -134,7 +174,7 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
                 pytest.skip(f"adbd does not start here: {(folder / 'adbd.log').read_text()[-300:]}")
             time.sleep(0.05)
         listening(port, bridge)
-        yield Phone("127.0.0.1:6666", port)
+        yield Phone("127.0.0.1:6666", port, folder, process)
     finally:
         for one in (bridge, process):
             one.kill()
@@ -143,7 +183,7 @@ def adbd(folder: Path, start: str = "") -> Iterator[Phone]:
 
 def started(program: Path) -> str:
     """The line that starts an adbd of this machine's own architecture."""
-    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program} &"
+    return f"ADBD_PORT=6666 LD_LIBRARY_PATH={':'.join(map(str, library_folders(program)))} {program}"
 
 
 def adbd_program() -> Path:
@@ -162,16 +202,24 @@ def adbd_program() -> Path:
 def unpack_backports(
     root: Path, sources: str, newer: list[str], stable: list[str], architecture: str = ""
 ) -> None:
-    """Fetch from backports of the machine's own mirror, with package lists apart from the system's."""
-    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
+    """Fetch from backports of the machine's own mirror."""
     release = next(line for line in Path("/etc/os-release").read_text().splitlines() if "CODENAME" in line)
     name = release.partition("=")[2]
+    wanted = [f"{one}/{name}-backports" for one in newer] + stable
+    unpack_packages(root, sources, [name, f"{name}-backports"], wanted, architecture)
+
+
+def unpack_packages(
+    root: Path, sources: str, suites: list[str], wanted: list[str], architecture: str = ""
+) -> None:
+    """Fetch from the machine's own mirror, with package lists apart from the system's."""
+    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     state = root.with_name(f"{root.name}-packages")
     for part in ("lists/partial", "archives/partial"):
         (state / part).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
     key = "[signed-by=/usr/share/keyrings/debian-archive-keyring.gpg]"
-    lines = [f"deb {key} {mirror} {suite} main" for suite in (name, f"{name}-backports")]
+    lines = [f"deb {key} {mirror} {suite} main" for suite in suites]
     (state / "sources.list").write_text("\n".join(lines) + "\n")
     settings = {
         "Dir::State::Lists": state / "lists", "Dir::State::Status": state / "status",
@@ -182,7 +230,6 @@ def unpack_backports(
         settings |= {"APT::Architecture": architecture, "APT::Architectures": architecture}
     (state / "apt.conf").write_text("".join(f'{key} "{value}";\n' for key, value in settings.items()))
     environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
-    wanted = [f"{one}/{name}-backports" for one in newer] + stable
     for command in (["apt-get", "-q", "update"], ["apt-get", "-q", "download", *wanted]):
         subprocess.run(
             command, cwd=state / "archives", env=environment, check=True, capture_output=True, timeout=120

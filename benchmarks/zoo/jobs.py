@@ -6,7 +6,6 @@ where it stopped. A result is only reused by the sources it was measured with.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from benchmarks.kept import digest
 from benchmarks.page import say
 
 ROOT = Path(__file__).parents[2]
@@ -200,11 +200,4 @@ def _read(file: Path) -> Result | None:
 @cache
 def sources(kind: str) -> str:
     """A hash of everything that decides results of one kind."""
-    places = [ROOT / one for one in (*_PACKAGE, *_SOURCES[kind])]
-    files = [
-        file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))
-    ]
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    return digest((*_PACKAGE, *_SOURCES[kind]))

@@ -139,7 +139,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
-        raise BundleError(f"{path}: no bundle, or a damaged one ({error})") from error
+        raise BundleError(
+            f"{path}: no bundle, or a damaged one ({error})",
+            hint=f"{BundleError.next_step}; of a run, `edgeprune bundle RUN -o model.edge` makes one",
+        ) from error
 
 
 def _require_plain(path: Path, infos: Sequence[zipfile.ZipInfo]) -> None:

@@ -13,6 +13,7 @@ from edgeprune.core.measure import measure_there
 from edgeprune.core.protocols import Link
 from edgeprune.core.survey import Survey
 
+_BUNDLED = "`edgeprune bundle RUN --out FILE --capsule FOLDER`, and ship that"
 _TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
 _INTEGER_TOLERANCE = 0.05
 """As for measurements (`plausibility.py`): kernels of other machines may round a step otherwise."""
@@ -33,7 +34,8 @@ def starter(bundle: Bundle, folder: PurePosixPath, facts: Survey, python: str) -
     """
     if bundle.has_capsule:
         return ["sh", str(folder / CAPSULE / "py")]
-    return [choose_interpreter(facts, [bundle.artifact.format], python=python).python]
+    formats = [bundle.artifact.format]
+    return [choose_interpreter(facts, formats, python=python, carry=_BUNDLED).python]
 
 
 def golden_test(

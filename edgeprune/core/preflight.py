@@ -48,7 +48,7 @@ def notes_on(bundle: Bundle, facts: Survey, checked: FileRun | None) -> list[str
     if checked is not None and checked.runtime_version not in {"", needs.runtime_version}:
         found.append(
             f"{checked.runtime} {checked.runtime_version} runs there, "
-            f"{needs.runtime_version} where it was made"
+            f"{needs.runtime} {needs.runtime_version} where it was made"
         )
     return found
 

@@ -35,10 +35,10 @@ _NAME = re.compile(r"[0-9a-f]{12}(?:-[0-9]{1,3})?")
 _TAKEN, _NOT_OURS, _NO_LINK = 9, 8, 7
 _LOOK = r"""
 say() { printf '%s\t%s\n' "$1" "$2"; }
-near=$1; while [ ! -d "$near" ] && [ "$near" != / ]; do near=$(dirname -- "$near"); done
+near=$1; while [ ! -d "$near" ] && [ "$near" != / ]; do near=${near%/*}; near=${near:-/}; done
 say exists "$([ -d "$1" ] && echo yes)"
 say writable "$([ -w "$near" ] && echo yes)"
-say free_kb "$(df -Pk "$near" 2>/dev/null | awk 'NR == 2 { print $4 }' 2>/dev/null)"
+df -Pk "$near" 2>/dev/null | { read -r head; read -r disk size used free on; say free_kb "$free"; }
 say boot "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
 say uptime "$(cut -d . -f 1 /proc/uptime 2>/dev/null)"
 cd "$1" 2>/dev/null || exit 0

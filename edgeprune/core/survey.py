@@ -26,6 +26,9 @@ fi
 for file in /proc/device-tree/model /sys/firmware/devicetree/base/model; do say model "$(first $file)"; done
 say cpu "$(sed -n 's/^model name[[:space:]]*: *//p' /proc/cpuinfo 2>/dev/null | head -n 1)"
 say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null)"
+for one in /lib/libc.so.6 /lib64/libc.so.6 /lib/*/libc.so.6; do
+  [ -x "$one" ] && say libc "$("$one" 2>/dev/null | sed -n '1s/.* version \([0-9]*\.[0-9]*\).*/glibc \1/p')"
+done
 say libc "$(ldd --version 2>&1 | grep -io -m 1 musl)"
 say cores "$(grep -c '^processor' /proc/cpuinfo)"
 say now_mhz "$(sed -n 's/^cpu MHz[[:space:]]*: *//p' /proc/cpuinfo | head -n 1)"
@@ -39,7 +42,7 @@ say throttled "$(first /sys/devices/platform/soc/soc:firmware/get_throttled)"
 say throttled "$(vcgencmd get_throttled 2>/dev/null)"
 say load "$(cut -d ' ' -f 1 /proc/loadavg 2>/dev/null)"
 say memory_kb "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
-say free_kb "$(df -Pk "$scratch" 2>/dev/null | awk 'NR == 2 { print $4 }' 2>/dev/null)"
+df -Pk "$scratch" 2>/dev/null | { read -r head; read -r disk size used free on; say free_kb "$free"; }
 say user "$(id -u)"
 for python in "$@" python3 python; do
   path=$(command -v "$python" 2>/dev/null) && say python "$("$path" -c "$packages" "$path" 2>/dev/null)"

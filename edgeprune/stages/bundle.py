@@ -45,7 +45,7 @@ def bundle(
     Raises
     ------
     RequestError
-        The run has no such file, or one that failed verification, or was changed; no key, no capsule.
+        The run has no such file, or one that failed verification, or was changed; no key, no fitting capsule.
     """
     signer = load_private(key)
     report = _report(run)
@@ -64,7 +64,9 @@ def bundle(
         files = {artifact.path: path, _INPUTS: golden / "inputs.npy", _OUTPUTS: golden / "outputs.npy"}
         files |= {LOADER: LOADER_FILE, "report.json": run / "report.json"}
         files |= {"plan.json": run / "plan.json"} if (run / "plan.json").is_file() else {}
-        files |= dict(_capsule_files(capsule)) if capsule is not None else {}
+        if capsule is not None:
+            require_capsule(capsule, target.host.machine, [artifact.format])
+            files |= dict(_capsule_files(capsule))
         made = Bundle(
             name=Path(report.model).stem or artifact.path,
             edgeprune=version("edgeprune"),
@@ -159,7 +161,6 @@ def _preprocess(run: Path) -> Preprocess:
 
 def _capsule_files(capsule: Path) -> Iterator[tuple[str, Path]]:
     """Every file of a capsule by its name in the bundle; links become the files they lead to."""
-    require_capsule(capsule)
     inside = capsule.resolve()
     for path in sorted(capsule.rglob("*")):
         if not path.is_file():

@@ -55,11 +55,15 @@ def roll_back(
 
 
 def _chosen(to: Destination, look: Look, version: str | None) -> str:
+    if not look.versions:
+        raise RequestError(
+            f"{to.shown}: there is no version", hint="`edgeprune ship model.edge --to ...` brings one"
+        )
     if version is None:
         if look.before_live is None:
             raise RequestError(
                 f"{to.shown}: no version was live before {look.live or 'this'}",
-                hint=f"it has: {', '.join(look.newest_first()) or '(none)'}; name one with --version",
+                hint=f"it has: {', '.join(look.newest_first())}; name one with --version",
             )
         return look.before_live
     fitting = [one for one in look.versions if one.startswith(version)]

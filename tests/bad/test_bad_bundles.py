@@ -268,6 +268,16 @@ def test_a_refused_bundle_reaches_no_device(here: Here, tmp_path: Path) -> None:
     assert not (tmp_path / "device").exists()
 
 
+def test_a_model_in_place_of_a_bundle(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    answer = here("ship", "model.tflite", "--to", f"local:{tmp_path}/device", "--trust", keys()[1])
+    assert (answer.code, *answer.refusal) == (
+        2,
+        "model.tflite: no bundle, or a damaged one (File is not a zip file)",
+        f"{NOTHING_WRITTEN}; of a run, `edgeprune bundle RUN -o model.edge` makes one",
+    )
+
+
 FORM = "write pi@host:/opt/models/vision, ssh:NAME:/FOLDER, adb:SERIAL:/data/local/tmp/vision, local:/FOLDER"
 REFUSED = {
     "ship nothing.edge --to local:/tmp/x --trust PUB": (
@@ -309,8 +319,8 @@ REFUSED = {
         "give an Ed25519 key without passphrase, as `edgeprune keys new` and `ssh-keygen -t ed25519` make it",
     ),
     "rollback --to local:/tmp/edgeprune-nothing-here": (
-        "local:/tmp/edgeprune-nothing-here: no version was live before this",
-        "it has: (none); name one with --version",
+        "local:/tmp/edgeprune-nothing-here: there is no version",
+        "`edgeprune ship model.edge --to ...` brings one",
     ),
 }
 

@@ -31,16 +31,19 @@ case "$1" in
 esac
 """
 # The same steps as an emulated board's start.sh, without a disk of its own: tests may write into this root.
-START = """
+SETUP = """
 mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc
 printf '%s' ':phone:M::\\x7fELF\\x02\\x01\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x02\\x00\\xb7\\x00:\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\x00\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xff\\xfe\\xff\\xff\\xff:{qemu}:OCF' > /proc/sys/fs/binfmt_misc/register
 mount -t proc proc {root}/proc
 for file in cpuinfo meminfo; do mount --bind {says}/proc/$file {root}/proc/$file; done
 mount --bind {says}/sys {root}/sys
 mount --rbind /dev {root}/dev
-env -i QEMU_CPU={processor} PATH=/system/bin:/bin SHELL=/bin/sh HOME=/ TMPDIR=/data/local/tmp ADBD_PORT=6666 \\
-  {chroot} {root} /opt/adbd/ld-linux-aarch64.so.1 --library-path /opt/adbd /opt/adbd/adbd &
 """  # noqa: E501 - one line for the kernel
+ADBD = (
+    "env -i QEMU_CPU={processor} PATH=/system/bin:/bin SHELL=/bin/sh HOME=/ TMPDIR=/data/local/tmp "
+    "ADBD_PORT=6666 "
+    "{chroot} {root} /opt/adbd/ld-linux-aarch64.so.1 --library-path /opt/adbd /opt/adbd/adbd"
+)
 
 
 @contextmanager
@@ -54,14 +57,10 @@ def emulated_phone(folder: Path) -> Iterator[Phone]:
     root = folder / "root"
     shutil.copytree(phone_root(), root, symlinks=True)
     write_board(board, folder / "says")
-    start = START.format(
-        qemu=qemu.path,
-        root=root,
-        says=folder / "says",
-        processor=board.processor,
-        chroot=shutil.which("chroot") or "/usr/sbin/chroot",
-    )
-    with adbd(folder, start) as phone:
+    chroot = shutil.which("chroot") or "/usr/sbin/chroot"
+    start = ADBD.format(processor=board.processor, chroot=chroot, root=root)
+    setup = SETUP.format(qemu=qemu.path, root=root, says=folder / "says")
+    with adbd(folder, start, setup) as phone:
         yield phone
 
 

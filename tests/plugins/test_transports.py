@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
-from boards import Board, Phone, free_port
+from boards import Board, Phone, certified, free_port, sshd
 
 from edgeprune.core.address import transport_at
 from edgeprune.core.completed import Completed
@@ -68,6 +68,25 @@ def test_a_changed_host_key_is_refused_as_such(board: Board, tmp_path: Path) -> 
         "it was set up anew, or is another board"
     )
     assert f"`ssh-keygen -R '[127.0.0.1]:{board.port}'`" in error.hint
+
+
+def test_a_host_key_that_a_trusted_authority_signed_is_known(tmp_path: Path) -> None:
+    with sshd(tmp_path, certified(tmp_path, "-1d:+1d")) as board:
+        address = f"{board.host}?key={board.folder}/id&known_hosts={tmp_path}/authority"
+        with transport_at(address).connect() as link:
+            assert link.shell.run(["true"], timeout=20).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("valid", "why"), [("-2d:-1d", "has expired"), ("+1d:+2d", "is not valid yet")], ids=["expired", "early"]
+)
+def test_a_host_certificate_of_another_time_is_refused_as_such(tmp_path: Path, valid: str, why: str) -> None:
+    with sshd(tmp_path, certified(tmp_path, valid)) as board:
+        error = refused(f"{board.host}?key={board.folder}/id&known_hosts={tmp_path}/authority")
+    assert error.message == f"{board.user}@127.0.0.1: its host certificate {why}"
+    assert error.hint == (
+        "have the board's host key signed anew; or is this machine's clock wrong? look at `date`"
+    )
 
 
 def test_a_key_that_does_not_open_is_named(board: Board) -> None:
@@ -208,3 +227,25 @@ def test_a_phone_that_is_not_there_is_told_from_those_that_are(phone: Phone) -> 
     error = refused(f"adb:0123?port={phone.server_port}")
     assert error.message == "adb:0123: no such device at the adb server"
     assert error.hint.startswith(f"`adb devices` lists: {phone.serial}; ")
+
+
+def test_a_phone_of_the_network_that_went_away_is_found_again_once_it_is_back(phone: Phone) -> None:
+    phone.stop()
+    error = refused(phone.address)
+    phone.start()
+    assert isinstance(error, ConnectionLost)
+    assert error.message == (
+        f"adb:{phone.serial}: cannot be reached (failed to connect to '{phone.serial}': Connection refused)"
+    )
+    assert error.hint == (
+        f"is it on, in this network, and its debugging over the network on? try `adb connect {phone.serial}`"
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with transport_at(phone.address).connect() as link:
+                assert link.shell.run(["echo", "back"], timeout=20).text() == "back\n"
+                return
+        except ConnectionLost:
+            time.sleep(0.1)
+    pytest.fail("it was not found again")

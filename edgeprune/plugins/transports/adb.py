@@ -26,6 +26,7 @@ _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 _HEADER = struct.Struct("<BI")
 _PACKET = 32 << 10
 _CONNECT_S = 15.0
+_GREETING_S = 5.0  # for a phone to become `device` once it is connected to
 _STATES = {
     "unauthorized": (
         "does not trust this computer yet",
@@ -113,7 +114,9 @@ class _Shell:
                 yield channel
         except AdbError as error:
             self._client = None
-            raise ConnectionLost(f"adb:{self.transport.serial}: {error}") from error
+            # adbutils says so of a server that closed without a word.
+            why = "the device went away" if str(error).startswith("Unknown data") else str(error)
+            raise ConnectionLost(f"adb:{self.transport.serial}: the connection broke ({why})") from error
 
     def _end(self, conversation: _Conversation) -> str:
         """End a command and all that it started; the last lines it printed."""
@@ -184,6 +187,32 @@ def _packets(stdin: bytes) -> bytes:
     )
 
 
+def _states(client: AdbClient) -> dict[str, str]:
+    return {one.serial: one.state for one in client.list()}
+
+
+def _connected_anew(client: AdbClient, serial: str) -> dict[str, str]:
+    """A phone of the network that went away and came back: the server itself looks every ten seconds only.
+
+    Raises
+    ------
+    ConnectionLost
+        Nothing answers there.
+    """
+    client.disconnect(serial)
+    said = client.connect(serial, timeout=_CONNECT_S)
+    if "connected" not in said.partition(" to ")[0]:
+        raise ConnectionLost(
+            f"adb:{serial}: cannot be reached ({said})",
+            hint="is it on, in this network, and its debugging over the network on? "
+            f"try `adb connect {serial}`",
+        )
+    deadline = time.monotonic() + _GREETING_S
+    while (states := _states(client)).get(serial) == "offline" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return states
+
+
 def _client(transport: Adb) -> AdbClient:
     """The adb server's client, once the phone answers; whatever stands in the way is one line."""
     from adbutils import AdbClient, AdbError
@@ -199,9 +228,9 @@ def _client(transport: Adb) -> AdbClient:
         ) from error
     serial = transport.serial
     try:
-        if ":" in serial and serial not in {one.serial for one in client.list()}:
-            client.connect(serial, timeout=_CONNECT_S)
-        states = {one.serial: one.state for one in client.list()}
+        states = _states(client)
+        if ":" in serial and states.get(serial, "offline") == "offline":
+            states = _connected_anew(client, serial)
     except (AdbError, OSError) as error:
         raise DeviceError(
             f"adb:{serial}: the adb server fails ({error})", hint="`adb kill-server`, then again"

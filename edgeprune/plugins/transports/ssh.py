@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _Answer = TypeVar("_Answer")
 _KEEPALIVE_S = 15
+_CERTIFICATES = {"Certificate expired": "has expired", "Certificate not yet valid": "is not valid yet"}
+"""What asyncssh says of host certificates that a trusted authority signed, and how it goes on here."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ async def _connect(transport: Ssh) -> SSHClientConnection:
     try:
         return await asyncssh.connect(host, **options)
     except asyncssh.HostKeyNotVerifiable as error:
-        raise _distrusted(transport, host, port, where, option) from error
+        raise _mistimed(where, error) or _distrusted(transport, host, port, where, option) from error
     except asyncssh.PermissionDenied as error:
         raise DeviceError(
             f"{where}: it does not let {user or getpass.getuser()} in with any of the keys",
@@ -189,6 +191,19 @@ async def _connect(transport: Ssh) -> SSHClientConnection:
             f"{where}: a key or ~/.ssh/config cannot be used ({_words(error)})",
             hint=f"try `ssh {option}{where} true`; keys with a passphrase must be in the agent (`ssh-add`)",
         ) from error
+
+
+def _mistimed(where: str, error: Exception) -> DeviceError | None:
+    """A host certificate of another time; None where something else is wrong."""
+    why = next((words for sign, words in _CERTIFICATES.items() if str(error).startswith(sign)), None)
+    return (
+        None
+        if why is None
+        else DeviceError(
+            f"{where}: its host certificate {why}",
+            hint="have the board's host key signed anew; or is this machine's clock wrong? look at `date`",
+        )
+    )
 
 
 def _distrusted(transport: Ssh, host: str, port: int | None, where: str, option: str) -> DeviceError:
