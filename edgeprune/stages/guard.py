@@ -240,11 +240,14 @@ class _Work:
         return path
 
     def _answers(self, path: Path, images: int) -> Answers:
-        """A file's answers, images shared out between the cores; zeros where the runtime refuses it."""
+        """A file's answers, images shared out between the cores; zeros where its runtime cannot run it."""
         try:
-            sessions = [self._runtime.open(path) for _ in range(os.cpu_count() or 1)]
+            return self._run(path, images)
         except DeviceError:
             return np.zeros_like(self._bench.float32[:images])
+
+    def _run(self, path: Path, images: int) -> Answers:
+        sessions = [self._runtime.open(path) for _ in range(os.cpu_count() or 1)]
         size = max(1, min(50, -(-images // len(sessions))))
         batches = list(self._bench.selection.take(images).inputs(size))
         with ThreadPoolExecutor(len(sessions)) as pool:
@@ -304,9 +307,11 @@ class _Work:
         sessions = {}
         for place in places.tolist():
             try:
-                sessions[paths[place]] = self._runtime.open(paths[place])
+                session = self._runtime.open(paths[place])
+                session.infer(one)
             except DeviceError:
                 continue
+            sessions[paths[place]] = session
         samples: dict[Path, list[int]] = {path: [] for path in sessions}
         for _ in range(_ROUNDS):
             for path, session in sessions.items():

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from zoo import IMAGE
 
 from edgeprune.core.artifact import Artifact
+from edgeprune.core.errors import DeviceError
+from edgeprune.core.protocols import Session
 from edgeprune.core.registry import build
 from edgeprune.graph.capture import capture
 from edgeprune.stages.export import export
@@ -178,3 +180,34 @@ def test_a_bias_of_more_steps_than_32_bits_hold_keeps_its_value(
     answers = build("runtimes", "litert").open(tmp_path / "small").infer(inputs)
     expected = program.run(torch.from_numpy(inputs)).numpy()
     assert np.abs(answers - expected).max() < 0.01 * np.abs(expected).max()
+
+
+class Normed(nn.Module):
+    """Divides by what is zero in integers: lengths that one range holds together with far larger ones."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Eight channels, the first of which is long."""
+        lengths = (x * x).mean((2, 3), keepdim=True).clamp_min(1e-6)
+        wide = torch.cat([lengths * 1e-4, lengths], 1)
+        return (torch.cat([x, x], 1) / wide).mean((2, 3))
+
+
+def divided(folder: Path) -> Session:
+    """A file that divides, in integers as far as the quantizer takes it there."""
+    (source,), _ = export(capture(Normed().eval(), IMAGE), ("tflite",), folder, parent="")
+    quantizer = build("quantizers", "tflite-int8-static")
+    quantizer.quantize(folder / source.path, folder / "small", a_split(64).inputs(8))
+    opened: Session = build("runtimes", "litert").open(folder / "small")
+    return opened
+
+
+def test_a_division_stays_float32_where_integers_would_divide_by_zero(tmp_path: Path) -> None:
+    answers = divided(tmp_path).infer(next(a_split(20, seed=5).batches(20))[0])
+    assert np.isfinite(answers).all()
+
+
+def test_a_file_that_fails_while_it_runs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeprune.plugins.quantizers.tflite_static._NEVER", frozenset())
+    session = divided(tmp_path)
+    with pytest.raises(DeviceError, match=r"^small: LiteRT fails while it runs: .*div\.cc"):
+        session.infer(next(a_split(1, seed=5).batches(1))[0])

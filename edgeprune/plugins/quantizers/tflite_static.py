@@ -25,6 +25,8 @@ _MOVES = frozenset(
 )
 """Kinds that only move values: in integers where everything that they read is."""
 
+_NEVER = frozenset({"DIV"})
+"""Kinds that stay float32: a divisor near zero is zero in integers, and the file fails while it runs."""
 _LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Kinds that read values, weights and a bias, and the axis of their weights that has a step per channel."""
 _BIAS_LEVELS = 2**30
@@ -47,8 +49,8 @@ class _Static:
     def operators(self, source: Path) -> list[Operator]:
         """The operators that compute in integers."""
         found = _described(source)
-        supported = _supported()
-        return [one for one in found if one.kind in supported and one.kind not in _MOVES]
+        supported = _supported() - _MOVES - _NEVER
+        return [one for one in found if one.kind in supported]
 
     def observe(self, source: Path, calibration: Iterable[Floats]) -> dict[str, Histogram]:
         """What each tensor was seen to be."""
@@ -61,7 +63,8 @@ class _Static:
 
         Input and output of the file stay float32, so that callers change nothing.
         """
-        _write(source, path, ranges, floats, bits=self.bits, per_channel=self.per_channel)
+        never = [one.name for one in _described(source) if one.kind in _NEVER]
+        _write(source, path, ranges, [*floats, *never], bits=self.bits, per_channel=self.per_channel)
 
 
 @dataclass(frozen=True)

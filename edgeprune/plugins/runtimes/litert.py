@@ -37,7 +37,7 @@ class LiteRt:
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise DeviceError(f"{path.name}: LiteRT refuses it: {first_line(error)}") from error
-        return _Session(interpreter)
+        return _Session(interpreter, path.name)
 
     def steps(self, path: Path, inputs: NDArray[np.float32]) -> list[Step]:
         """Every operator of a file with what it answered to one input, by the reference kernels."""
@@ -68,8 +68,8 @@ class LiteRt:
 
 
 class _Session:
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
+    def __init__(self, interpreter: Any, name: str) -> None:
+        self._interpreter, self._name = interpreter, name
         self._input = interpreter.get_input_details()[0]["index"]
         self._output = interpreter.get_output_details()[0]["index"]
 
@@ -79,7 +79,10 @@ class _Session:
 
     def infer(self, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
         """One input at a time: the file's batch is one (see the exporter)."""
-        return np.concatenate([self._single(inputs[place : place + 1]) for place in range(len(inputs))])
+        try:
+            return np.concatenate([self._single(inputs[place : place + 1]) for place in range(len(inputs))])
+        except RuntimeError as error:
+            raise DeviceError(f"{self._name}: LiteRT fails while it runs: {first_line(error)}") from error
 
     def time(self, inputs: NDArray[np.float32], *, warmup: int, runs: int) -> list[int]:
         for _ in range(warmup):
