@@ -10,8 +10,8 @@ from command import ENVIRONMENT, Here, run
 
 import edgeprune
 
-COMMANDS = """compress inspect explain screen profile verify compare bundle ship rollback status apply diff
- init schema targets capsule device keys""".split()
+COMMANDS = """compress inspect explain screen profile verify compare bundle ship rollback status embed
+ apply diff init schema targets capsule device keys""".split()
 ENGINES = {
     "torch",
     "onnx",
@@ -103,8 +103,8 @@ def test_commands_are_completed() -> None:
 MISTYPED = {
     "compres": (
         "unknown command 'compres'",
-        "did you mean 'compress'? known: apply, bundle, capsule, compare, compress, device, diff, explain, "
-        "init, inspect, keys, profile, rollback, schema, screen, ship, status, targets, verify",
+        "did you mean 'compress'? known: apply, bundle, capsule, compare, compress, device, diff, embed, "
+        "explain, init, inspect, keys, profile, rollback, schema, screen, ship, status, targets, verify",
     ),
     "targets lst": ("unknown command 'lst'", "did you mean 'list'? known: list, show"),
     "compress": ("missing argument MODEL", "see `edgeprune compress --help`"),
@@ -128,8 +128,8 @@ MISTYPED = {
     ),
     "schema reprot": (
         "unknown document 'reprot'",
-        "did you mean 'report'? known: application, bundle, capsule, capsule-lock, comparison, contents, "
-        "device, device-run, diagnosis, emulation, explanation, fleet, inspection, job, plan, "
+        "did you mean 'report'? known: application, assets, bundle, capsule, capsule-lock, comparison, "
+        "contents, device, device-run, diagnosis, emulation, explanation, fleet, inspection, job, plan, "
         "plan-difference, profile, recipe, report, rollout, screening, shelf, shipment, signature, target, "
         "transcript",
     ),
