@@ -55,9 +55,10 @@ def section() -> list[str]:
         "The real aarch64 kernels of onnxruntime and LiteRT under qemu-user, with the core and the",
         "`/proc/cpuinfo` of each board, one thread; answers beside this machine's to the same noise.",
         "Instructions of one inference, the cheapest of five. They are work, not latency. Random weights",
-        "but for ResNet-56, batch norms with the statistics of noise; cuts by magnitude. int8 answers are no",
-        "mere noise: what of float32's answers changes with the input stands above what int8's differ by,",
-        f"on this machine, for 32 inputs, before the cut, by {'; '.join(signals)}.",
+        "but for ResNet-56, batch norms with the statistics of noise; cuts by magnitude. Equal",
+        "answers say the more, the less of them is noise: what of float32's answers changes with the input",
+        "stands above what int8's differ by, on this machine, for 32 inputs, before the cut, by",
+        f"{'; '.join(signals)}.",
         "",
         "| network | MACs | file | board | answers before | after the cut | instructions before | after "
         "| fewer | of these float multiply-adds | dot products | integer multiply-adds | loads and stores |",
