@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
+
 import torch
 from torch.export import ExportedProgram
 from torch.fx import Node
@@ -20,6 +23,7 @@ def portable(fresh: ExportedProgram) -> ExportedProgram:
     """The program, of which nobody else holds a part, rewritten; its answers are the same to the bit."""
     _reshape_instead_of_view(fresh)
     _leave_broadcasting_to_readers(fresh)
+    _attend_in_four_axes(fresh)
     fresh.graph_module.recompile()
     return fresh
 
@@ -48,3 +52,34 @@ def _broadcasts(reader: Node, expanded: Node) -> bool:
     return reader.target in _BROADCASTING and any(
         None not in shape_of(one)[1:] and shape_of(one) == shape_of(expanded) for one in others
     )
+
+
+def _attend_in_four_axes(fresh: ExportedProgram) -> None:
+    """ONNX knows fused attention of (batch, heads, tokens, width); Hiera's has windows beside the heads."""
+    target = _ATEN.scaled_dot_product_attention.default
+    for node in fresh.graph.find_nodes(op="call_function", target=target):
+        query, key, value, *others = node.args
+        operands = [one for one in (query, key, value) if isinstance(one, Node)]
+        sizes = [shape_of(one) for one in operands]
+        if len(operands) < 3 or others or "attn_mask" in node.kwargs or len(sizes[0]) < 5:
+            continue
+        if any(None in own[1:] or own[:-2] != sizes[0][:-2] for own in sizes):
+            continue
+        heads = prod(size or 1 for size in sizes[0][1:-2])
+        with fresh.graph.inserting_before(node):
+            node.args = tuple(
+                _reshaped(one, [-1, heads, *own[-2:]]) for one, own in zip(operands, sizes, strict=True)
+            )
+        readers = list(node.users)
+        with fresh.graph.inserting_after(node):
+            back = _reshaped(node, [-1, *shape_of(node)[1:]])
+        back.meta["val"] = node.meta["val"]
+        node.meta["val"] = node.meta["val"].flatten(1, -3)
+        for reader in readers:
+            reader.replace_input_with(node, back)
+
+
+def _reshaped(node: Node, sizes: Sequence[int | None]) -> Node:
+    made = node.graph.call_function(_ATEN.reshape.default, (node, list(sizes)))
+    made.meta = {**node.meta, "val": node.meta["val"].reshape(sizes)}
+    return made

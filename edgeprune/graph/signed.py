@@ -10,10 +10,15 @@ from torch.fx import GraphModule, Interpreter
 from torch.fx.traceback import preserve_node_meta
 
 
-def signed(program: ExportedProgram, outputs: Sequence[str]) -> nn.Module:
-    """A module that takes `input=` and answers with a dictionary."""
+def unlifted(program: ExportedProgram) -> GraphModule:
+    """A fresh module whose graph reads its own parameters."""
     network = program.module(check_guards=False)
     assert isinstance(network, GraphModule)
+    return network
+
+
+def signed(network: GraphModule, outputs: Sequence[str]) -> nn.Module:
+    """A module that takes `input=` and answers with a dictionary."""
     return _Signed(network, outputs)
 
 

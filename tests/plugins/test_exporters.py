@@ -10,7 +10,7 @@ import pytest
 import torch
 from tiny import tiny_coupling
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import interpolate, scaled_dot_product_attention
 
 from edgeprune.core.errors import ModelError, PluginError
 from edgeprune.core.interface import Interface
@@ -43,6 +43,15 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         first = self.act(self.stem(x))
         return self.head(self.act(first + self.block(first)).mean((2, 3)))
+
+
+class Windowed(nn.Module):
+    """Hiera's attention: windows have an axis of their own beside the heads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.reshape(-1, 3, 2, 4, 8)
+        query = tokens.amax(3, keepdim=True)
+        return scaled_dot_product_attention(query, tokens, tokens, scale=0.5).flatten(1)
 
 
 class ScaledBranch(nn.Module):
@@ -132,6 +141,14 @@ def test_a_view_of_fused_attention_has_an_onnx(tmp_path: Path) -> None:
     assert np.abs(session.infer(x.numpy()) - Attention()(x).numpy()).max() < 1e-5
 
 
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_fused_attention_within_windows(format: str, tmp_path: Path) -> None:
+    path = exported(tmp_path, format, net=Windowed())
+    session: Session = build("runtimes", {"onnx": "onnxruntime", "tflite": "litert"}[format]).open(path)
+    x = torch.randn(2, 3, 8, 8)
+    assert np.abs(session.infer(x.numpy()) - Windowed()(x).numpy()).max() < 1e-5
+
+
 def test_a_newer_opset_is_written_when_it_is_asked_for(tmp_path: Path) -> None:
     program = tiny_coupling().program
     build("exporters", "onnx", {"opset": 20}).export(program.exported(), program.example(2), tmp_path / "a")
@@ -193,6 +210,19 @@ def test_an_expansion_that_nobody_else_does_stays() -> None:
 
     program = portable(capture(Repeated(), (3, 8, 8)).exported())
     assert [str(one.target) for one in program.graph.nodes].count("aten.expand_as.default") == 1
+
+
+@pytest.mark.parametrize(
+    "told", [{"size": (7, 16)}, {"size": (3, 5)}, {"scale_factor": 1.3}, {"scale_factor": (2.0, 1.5)}]
+)
+def test_the_nearest_neighbour_is_the_one_that_pytorch_takes(told: dict[str, object], tmp_path: Path) -> None:
+    class Resized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return interpolate(x, mode="nearest", **told).flatten(1)  # type: ignore[arg-type]
+
+    session: Session = build("runtimes", "litert").open(exported(tmp_path, "tflite", net=Resized()))
+    x = torch.randn(1, 3, 8, 8)
+    assert np.array_equal(session.infer(x.numpy()), Resized()(x).numpy())
 
 
 def test_a_bias_that_was_folded_from_four_axes_has_one_and_can_be_integers(tmp_path: Path) -> None:

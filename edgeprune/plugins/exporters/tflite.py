@@ -14,7 +14,8 @@ from edgeprune.core.errors import ModelError, PluginError
 from edgeprune.core.quiet import first_line, quiet
 from edgeprune.core.tflite_model import operator_kind, packed, unpacked
 from edgeprune.graph.culprit import culprit, reason
-from edgeprune.graph.signed import signed
+from edgeprune.graph.gathered import gathered
+from edgeprune.graph.signed import signed, unlifted
 from edgeprune.graph.single_file import require_single_file
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Tflite:
         import litert_torch
 
         with quiet():
-            module = signed(program, self.outputs)
+            module = signed(gathered(unlifted(program)), self.outputs)
             converted = litert_torch.convert(module, sample_kwargs={"input": single})
             return _with_flat_biases(bytes(converted.model_content()))
 
