@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 from copy import copy
 from dataclasses import dataclass
 
@@ -101,61 +101,65 @@ class _Term:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Products:
-    """A sum of terms, evaluated with one gather over the classes of all their axes.
+    """A sum of terms, evaluated with a few gathers over all of them at once.
 
-    Axis a is `classes[starts[a]:starts[a + 1]]`; term t is a factor and the places of its axes.
+    Axis a is `classes[starts[a]:starts[a + 1]]`. Term t is `factors[t]` times the counts of the axes
+    `places[terms[t]:terms[t + 1]]`; the place behind the last axis counts one, for terms without axes.
     """
 
-    factors: list[int]
-    places: list[list[int]]
     axes: list[Labels]
     classes: Labels
     starts: Labels
+    factors: Labels
+    places: Labels
+    terms: Labels
 
     @classmethod
     def of(cls, terms: Sequence[_Term], class_of: Labels) -> _Products:
-        axes: list[Labels] = []
-        places: list[list[int]] = []
-        for term in terms:
-            own = [class_of[axis] for axis in term.axes if axis is not None]
-            places.append(list(range(len(axes), len(axes) + len(own))))
-            axes += own
-        return cls._from(axes, [term.factor for term in terms], places)
+        return cls._from(
+            [(term.factor, [class_of[axis] for axis in term.axes if axis is not None]) for term in terms]
+        )
 
     @classmethod
-    def _from(cls, axes: list[Labels], factors: list[int], places: list[list[int]]) -> _Products:
-        lengths = np.array([len(one) for one in axes], dtype=np.int64)
+    def _from(cls, terms: Sequence[tuple[int, list[Labels]]]) -> _Products:
+        # A layer's outputs are the next one's inputs: most axes stand in several terms.
+        distinct = {axis.tobytes(): axis for _, own in terms for axis in own}
+        place = {key: number for number, key in enumerate(distinct)}
+        places = [[place[axis.tobytes()] for axis in own] or [len(place)] for _, own in terms]
+        axes = list(distinct.values())
         return cls(
-            factors=factors,
-            places=places,
             axes=axes,
             classes=np.concatenate(axes) if axes else np.empty(0, np.int64),
-            starts=np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64),
+            starts=_starts(axes),
+            factors=np.array([factor for factor, _ in terms], dtype=np.int64),
+            places=np.array([one for own in places for one in own], dtype=np.int64),
+            terms=_starts(places),
         )
 
     def around(self, classes: Labels) -> _Products:
         if not self.axes:
-            return _Products.of([], classes)
+            return _Products._from([])
         wanted = np.zeros(int(max(self.classes.max(), classes.max())) + 1, dtype=bool)
         wanted[classes] = True
-        touched = np.logical_or.reduceat(wanted[self.classes], self.starts)
-        axes: list[Labels] = []
-        factors, places = [], []
-        for factor, own in zip(self.factors, self.places, strict=True):
-            if any(touched[place] for place in own):
-                factors.append(factor)
-                places.append(list(range(len(axes), len(axes) + len(own))))
-                axes += [self.axes[place] for place in own]
-        return _Products._from(axes, factors, places)
+        touched = np.append(np.logical_or.reduceat(wanted[self.classes], self.starts), False)
+        return _Products._from(
+            [
+                (int(factor), [self.axes[place] for place in own])
+                for factor, own in zip(self.factors, np.split(self.places, self.terms[1:]), strict=True)
+                if touched[own].any()
+            ]
+        )
 
     def total(self, kept: NDArray[np.bool_]) -> int:
-        if not len(self.classes):
-            return sum(self.factors)
-        counts = np.add.reduceat(kept[self.classes].astype(np.int64), self.starts).tolist()
-        return sum(
-            factor * math.prod(counts[place] for place in places)
-            for factor, places in zip(self.factors, self.places, strict=True)
-        )
+        if not self.axes:
+            return int(self.factors.sum())
+        counts = np.append(np.add.reduceat(kept[self.classes].astype(np.int64), self.starts), 1)
+        return int(self.factors @ np.multiply.reduceat(counts[self.places], self.terms))
+
+
+def _starts(parts: Sequence[Sized]) -> Labels:
+    """Where each part begins when all are put in a row."""
+    return np.cumsum([0, *map(len, parts[:-1])], dtype=np.int64)
 
 
 def _macs_terms(coupling: Coupling, node: Node) -> list[_Term]:
