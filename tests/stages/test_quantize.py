@@ -211,3 +211,29 @@ def test_a_file_that_fails_while_it_runs_is_named(tmp_path: Path, monkeypatch: p
     session = divided(tmp_path)
     with pytest.raises(DeviceError, match=r"^small: LiteRT fails while it runs: .*div\.cc"):
         session.infer(next(a_split(1, seed=5).batches(1))[0])
+
+
+class Silent(nn.Module):
+    """A branch that is zero for every image, beside one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.squeeze, self.excite, self.other = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 1), nn.Conv2d(3, 8, 1)
+        with torch.no_grad():
+            self.squeeze.bias.fill_(-100.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.excite(self.squeeze(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return (gate * self.other(x)).mean((2, 3))
+
+
+def test_a_layer_that_calibration_only_saw_as_zero_has_a_step_that_kernels_take(tmp_path: Path) -> None:
+    program = capture(Silent().eval(), IMAGE)
+    (source,), _ = export(program, ("tflite",), tmp_path, parent="")
+    quantizer = build("quantizers", "tflite-int8-static")
+    quantizer.quantize(tmp_path / source.path, tmp_path / "small", a_split(64).inputs(8))
+    inputs = next(a_split(20, seed=5).batches(20))[0]
+    answers = build("runtimes", "litert").open(tmp_path / "small").infer(inputs)
+    expected = program.run(torch.from_numpy(inputs)).numpy()
+    assert np.abs(answers - expected).max() < 0.05 * np.abs(expected).max()

@@ -29,6 +29,8 @@ _NEVER = frozenset({"DIV"})
 """Kinds that stay float32: a divisor near zero is zero in integers, and the file fails while it runs."""
 _LAYERS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Kinds that read values, weights and a bias, and the axis of their weights that has a step per channel."""
+_LARGEST_RATIO = 2**7
+"""Of a product's step to its answer's: XNNPACK refuses 2^8 and more."""
 _BIAS_LEVELS = 2**30
 """Steps that a bias may take: the other half of 32 bits is for the products that are added to it."""
 
@@ -202,6 +204,7 @@ def _write(
                     operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
                     algorithm_key=AlgorithmName.NO_QUANTIZE,
                 )
+            ranges = _answers_wide_enough(source, ranges, bits=bits)
             statistics = _statistics(source, ranges)
             statistics |= _weights_wide_enough(source, ranges, bits=bits, per_channel=per_channel)
             result = quantizer.quantize(statistics, enable_progress_report=False)
@@ -223,6 +226,32 @@ def _statistics(source: Path, ranges: Mapping[str, Range]) -> dict[str, dict[str
         }
         for name, (low, high) in ranges.items()
     }
+
+
+def _answers_wide_enough(source: Path, ranges: Mapping[str, Range], *, bits: int) -> dict[str, Range]:
+    """Ranges with which a layer's answers, counted in steps of its products, are not more than kernels take.
+
+    A layer that answered all calibration images with zero has a range of nothing, and XNNPACK would refuse
+    the file (a squeeze of RegNet-Y).
+    """
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    model = flatbuffers.read_model(str(source))
+    (graph,) = model.subgraphs
+    found = dict(ranges)
+    for operator, step in zip(_described(source), graph.operators, strict=True):
+        if operator.kind not in _LAYERS:
+            continue
+        read, weight, answer = (graph.tensors[place] for place in (*step.inputs[:2], step.outputs[0]))
+        values = flatbuffers.get_tensor_data(weight, model.buffers)
+        within, name = found.get(read.name.decode()), answer.name.decode()
+        if values is None or within is None or name not in found:
+            continue
+        least = _step(within, bits) * float(np.abs(values).max()) / 127 / _LARGEST_RATIO
+        low, high = found[name]
+        if _step((low, high), bits) < least:
+            found[name] = (low, low + least * (2**bits - 1))
+    return found
 
 
 def _weights_wide_enough(
