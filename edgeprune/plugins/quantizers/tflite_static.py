@@ -228,29 +228,51 @@ def _statistics(source: Path, ranges: Mapping[str, Range]) -> dict[str, dict[str
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer with constant weights: what it reads and answers by name, its constants as arrays."""
+
+    kind: str
+    read: str
+    weight: str
+    answer: str
+    values: NDArray[np.float32]
+    bias: NDArray[np.float32] | None
+
+
+def _layers(source: Path) -> list[_Layer]:
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
+
+    model = flatbuffers.read_model(str(source))
+    (graph,) = model.subgraphs
+    found = []
+    for operator, step in zip(_described(source), graph.operators, strict=True):
+        if operator.kind not in _LAYERS:
+            continue
+        read, weight, *biases = (graph.tensors[place] for place in step.inputs[:3] if place >= 0)
+        values, *constants = (flatbuffers.get_tensor_data(one, model.buffers) for one in (weight, *biases))
+        if values is not None:
+            names = [one.name.decode() for one in (read, weight, graph.tensors[step.outputs[0]])]
+            bias = constants[0] if constants else None
+            found.append(_Layer(operator.kind, names[0], names[1], names[2], values, bias))
+    return found
+
+
 def _answers_wide_enough(source: Path, ranges: Mapping[str, Range], *, bits: int) -> dict[str, Range]:
     """Ranges with which a layer's answers, counted in steps of its products, are not more than kernels take.
 
     A layer that answered all calibration images with zero has a range of nothing, and XNNPACK would refuse
     the file (a squeeze of RegNet-Y).
     """
-    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
-
-    model = flatbuffers.read_model(str(source))
-    (graph,) = model.subgraphs
     found = dict(ranges)
-    for operator, step in zip(_described(source), graph.operators, strict=True):
-        if operator.kind not in _LAYERS:
+    for layer in _layers(source):
+        if layer.read not in found or layer.answer not in found:
             continue
-        read, weight, answer = (graph.tensors[place] for place in (*step.inputs[:2], step.outputs[0]))
-        values = flatbuffers.get_tensor_data(weight, model.buffers)
-        within, name = found.get(read.name.decode()), answer.name.decode()
-        if values is None or within is None or name not in found:
-            continue
-        least = _step(within, bits) * float(np.abs(values).max()) / 127 / _LARGEST_RATIO
-        low, high = found[name]
-        if _step((low, high), bits) < least:
-            found[name] = (low, low + least * (2**bits - 1))
+        largest = float(np.abs(layer.values).max())
+        least = _step(found[layer.read], bits) * largest / 127 / _LARGEST_RATIO
+        low, _ = found[layer.answer]
+        if _step(found[layer.answer], bits) < least:
+            found[layer.answer] = (low, low + least * (2**bits - 1))
     return found
 
 
@@ -263,26 +285,16 @@ def _weights_wide_enough(
     the quantizer clips it without a word, and the layer answers with noise. onnxruntime's quantizer widens
     the weights' step then, and so does this: next to such a bias the weights hardly count.
     """
-    from ai_edge_quantizer.utils import tfl_flatbuffer_utils as flatbuffers
-
-    model = flatbuffers.read_model(str(source))
-    (graph,) = model.subgraphs
     ends: dict[str, NDArray[np.float32]] = {}
-    for operator, step in zip(_described(source), graph.operators, strict=True):
-        axis = _LAYERS.get(operator.kind)
-        if axis is None or len(step.inputs) < 3 or step.inputs[2] < 0:
+    for layer in _layers(source):
+        if layer.bias is None or layer.read not in ranges:
             continue
-        read, weight, bias = (graph.tensors[place] for place in step.inputs[:3])
-        values, constant = (flatbuffers.get_tensor_data(one, model.buffers) for one in (weight, bias))
-        range, name = ranges.get(read.name.decode()), weight.name.decode()
-        if values is None or constant is None or range is None:
-            continue
-        steps = np.abs(constant) / (_BIAS_LEVELS * _step(range, bits))
-        others = {*np.arange(values.ndim)} - ({axis} if per_channel else set())
-        largest = np.abs(values).max(tuple(others), keepdims=True)
+        steps = np.abs(layer.bias) / (_BIAS_LEVELS * _step(ranges[layer.read], bits))
+        others = {*np.arange(layer.values.ndim)} - ({_LAYERS[layer.kind]} if per_channel else set())
+        largest = np.abs(layer.values).max(tuple(others), keepdims=True)
         wide = np.maximum(largest, 127 * (steps if per_channel else steps.max()).reshape(largest.shape))
         if (wide > largest).any():  # weights that several layers read have one range for all of them
-            ends[name] = np.maximum(wide, ends.get(name, 0)).astype(np.float32)
+            ends[layer.weight] = np.maximum(wide, ends.get(layer.weight, 0)).astype(np.float32)
     return {name: {"min": -end, "max": end} for name, end in ends.items()}
 
 
