@@ -15,7 +15,7 @@ from torch import Tensor
 
 from edgeprune.graph.consumers import Consumer, norm_epsilon, norm_tensors, output_scale
 from edgeprune.graph.eliminate import RIDGE
-from edgeprune.graph.gram import Gram, factored
+from edgeprune.graph.gram import Gram, factored, outer
 
 _RECTIFIED = 2
 """Repetitions of the fit in which values on the flat side of an activation are only asked to stay there."""
@@ -61,10 +61,10 @@ def refitted(
         inputs.add(sample.rows)
     covariance = inputs.covariance(centred=one.has_intercept)
     factor = factored(covariance, RIDGE)
-    fit = _solved(one, samples, inputs, factor, present, None)
+    fit = _solved(one, samples, inputs, covariance, factor, present, None)
     if one.linear_range != (-math.inf, math.inf):
         for _ in range(_RECTIFIED):
-            fit = _solved(one, samples, inputs, factor, present, fit)
+            fit = _solved(one, samples, inputs, covariance, factor, present, fit)
     del factor
     alive = scale.abs() > _DEAD * scale.abs().max()
     unscaled = fit.columns / one.map.per_block(torch.where(alive, scale, 1.0))[:, None]
@@ -87,6 +87,7 @@ def _solved(
     one: Consumer,
     samples: Sequence[Sample],
     inputs: Gram,
+    covariance: Tensor,
     factor: Tensor,
     present: Tensor,
     last: _Fit | None,
@@ -97,19 +98,25 @@ def _solved(
     for squared errors behind the activation this is a majorisation, so that the error falls with every
     repetition.
     """
-    centre = inputs.mean.float()[:, None] if one.has_intercept else torch.zeros(1)
-    before = present.float()
+    base = (present if last is None else last.columns).float()
     cross = torch.zeros_like(present)
     total = torch.zeros(present.shape[0], present.shape[2], dtype=torch.float64)
+    left = torch.zeros_like(total)
     for sample in samples:
-        wanted = sample.wanted
+        answer = sample.rows @ base
+        target = sample.wanted - sample.beside
         if last is not None:
-            answer = sample.rows @ last.columns.float() + last.intercept.float()[:, None] + sample.beside
-            wanted = _within(one.linear_range, wanted, answer)
-        target = wanted - sample.beside
-        cross += (sample.rows - centre).mT @ (target - sample.rows @ before)
+            reached = answer + last.intercept.float()[:, None] + sample.beside
+            target = _within(one.linear_range, sample.wanted, reached) - sample.beside
+        rest = target - answer
+        cross += sample.rows.mT @ rest
         total += target.sum(1)
-    columns = present + torch.cholesky_solve(cross / inputs.count, factor)
+        left += rest.sum(1)
+    if one.has_intercept:
+        cross -= outer(inputs.mean, left)
+    # What is left of the target is small; the step from the weights as they are is counted in full precision.
+    cross = cross / inputs.count + covariance @ (base.double() - present)
+    columns = present + torch.cholesky_solve(cross, factor)
     if not one.has_intercept:
         return _Fit(columns, torch.zeros_like(total))
     intercept = total / inputs.count - (inputs.mean[:, None] @ columns)[:, 0]
