@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgeprune.graph.capture import Program
 from edgeprune.graph.consumers import Consumer, norm_epsilon, norm_tensors
+from edgeprune.graph.device import has_bfloat16
 from edgeprune.graph.linear_map import CONVOLUTIONS, LAYERS
 from edgeprune.graph.nodes import argument, operator_name
 from edgeprune.graph.ridge import Sample
@@ -109,6 +110,7 @@ def reconstructed(
         return None
     judge = _Judge(segment, one, tensors, _normed(segment, tensors))
     before = judge.total(held_out, moving)
+    half = has_bfloat16(torch.device("cpu"))
     optimiser = torch.optim.Adam([{"params": [one], "lr": _RATE * _size(one)} for one in moving.values()])
     steps = passes * len(parts)
     course = LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
@@ -117,7 +119,8 @@ def reconstructed(
         for place in torch.randperm(len(parts), generator=random).tolist():
             entry, sample = parts[place]
             optimiser.zero_grad()
-            loss = judge.error(entry, sample, moving) / sample.wanted.numel()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                loss = judge.error(entry, sample, moving) / sample.wanted.numel()
             loss.backward()
             optimiser.step()
             course.step()

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.fx import Interpreter, Node
 
 from edgeprune.graph.capture import Program
+from edgeprune.graph.device import channels_last
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +39,8 @@ def divergences(
     through the graph; the program is as it was afterwards.
     """
     walk = _Walk(program)
+    if channels_last(program):  # a quarter less on a CPU
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     starts = [walk.first_reader(trial.tensors) for trial in trials]
     found = [0.0] * len(trials)
     with torch.no_grad():
