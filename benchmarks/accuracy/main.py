@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import ablation, recovery, tables, training_free
+from benchmarks.accuracy.rows import row
 from benchmarks.accuracy.scale import Scale
 from benchmarks.accuracy.screening_cost import screening_cost
 from benchmarks.accuracy.starts import OURS, PEER, Cut
@@ -82,12 +83,15 @@ def training_free_section(network: str, request: Request) -> list[str]:
 def criteria_section(network: str, request: Request) -> list[str]:
     scale, subject = request.scale, subject_of(network)
     splits, rows = scale.splits(subject), []
-    untouched = training_free.untouched(network, scale).quality
+    untouched = row(
+        f"criteria-{network}", "untouched", scale, partial(training_free.untouched, network, scale)
+    ).quality
     for name in names("criteria"):
         if not request.only or name in request.only:
             say(f"{network}: criterion {name}")
             trial = Trial(name, name, judge_cut=True)
-            rows.append(carried_out(trial, subject, splits, 2.0, scale.multiple))
+            measure = partial(carried_out, trial, subject, splits, 2.0, scale.multiple)
+            rows.append(row(f"criteria-{network}", name, scale, measure))
     return [
         f"## Criteria on {network}, 2x fewer MACs",
         "",
@@ -106,7 +110,8 @@ def ablation_section(network: str, request: Request) -> list[str]:
             continue
         say(f"{network}: {trial.name}")
         try:
-            rows.append(carried_out(trial, subject, splits, 2.0, scale.multiple))
+            measure = partial(carried_out, trial, subject, splits, 2.0, scale.multiple)
+            rows.append(row(f"ablation-{network}", trial.name, scale, measure))
         except NoSuchSwitchError as error:
             missing[trial.name] = str(error)
     return [

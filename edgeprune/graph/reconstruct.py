@@ -298,15 +298,15 @@ def _run(
 
     normed = normed or {}
     for node in nodes:
-        if node in normed:
-            values[node] = normed[node].answer(node, value_of(node.args[0]), tensors)
-            continue
-        if node.args[0] in normed:
-            values[node] = values[node.args[0]]
-            continue
-        arguments, keywords = torch.fx.map_arg((node.args, node.kwargs), value_of)
-        assert callable(node.target)
-        values[node] = node.target(*arguments, **keywords)
+        source = node.args[0] if node.args else None
+        if node in normed and isinstance(source, Node):
+            values[node] = normed[node].answer(node, values[source], tensors)
+        elif isinstance(source, Node) and source in normed:
+            values[node] = values[source]
+        else:
+            arguments, keywords = torch.fx.map_arg((node.args, node.kwargs), value_of)
+            assert callable(node.target)
+            values[node] = node.target(*arguments, **keywords)
         if node is keep:
             break
     return values
