@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,7 @@ from edgeprune.graph.held_images import batches
 from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
+from edgeprune.graph.streams import streams, tapped
 from edgeprune.graph.train_mode import training
 from edgeprune.graph.weights import copied, write
 
@@ -39,6 +40,9 @@ _DISTILLED = 0.7
 """Share of the loss that asks for the original's answers; the rest asks for the labels."""
 _CHANCE = 0.05
 """Of McNemar's test: training that lost more selection images than this lets chance explain has harmed."""
+_MATCHED = 200.0
+"""Weight of the streams' mean error against the losses of the answers."""
+_TINY = 1e-12
 _SMOOTHING = 0.1
 """Of the labels only: the original's answers are soft already."""
 
@@ -95,7 +99,9 @@ def finetune(
     )
     start = copied(shrunk)
     found: dict[Weights, _Standing] = {"start": team.told(lambda: _standing(original, shrunk, selection))}
-    averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
+    # A network with one weight in many has no room for another's maps beside its answers.
+    matched = streams(original, shrunk) if masks is None else ()
+    averages = _train(original, shrunk, matched, epochs, course, masks, checkpoint, team, progress)
     last = copied(shrunk)
     candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
     for name in ("last", "averaged"):
@@ -111,6 +117,7 @@ def finetune(
         learning_rate=course.learning_rate,
         augment=course.augment,
         processes=team.count,
+        matched=len(matched),
         precision=_precision(),
         losses={name: one.loss if np.isfinite(one.loss) else None for name, one in found.items()},
         kept=kept,
@@ -120,6 +127,7 @@ def finetune(
 def _train(
     original: Program,
     shrunk: Program,
+    matched: Sequence[str],
     epochs: Epochs,
     course: Course,
     masks: Mapping[str, Mask] | None,
@@ -141,7 +149,7 @@ def _train(
         if state is not None:
             learner.restore(state, done=done * epochs.steps)
             progress.advance(done * epochs.steps)
-        step = _steps(learner, original, shrunk, device, _recorder(device, team))
+        step = _steps(learner, original, shrunk, matched, device, _recorder(device, team))
         images = batches(epochs, device)
         for number in range(done, course.epochs):
             torch.manual_seed(_dropout_seed(course.seed, number, team.rank))
@@ -160,19 +168,28 @@ def _train(
 
 
 def _steps(
-    learner: Learner, original: Program, shrunk: Program, device: torch.device, record: Record | None
+    learner: Learner,
+    original: Program,
+    shrunk: Program,
+    matched: Sequence[str],
+    device: torch.device,
+    record: Record | None,
 ) -> Callable[[Tensor, Tensor | None, float], Tensor]:
     """A step of training on inputs, labels and the share they have in a batch; it returns the loss."""
     half, cuda = has_bfloat16(device), device.type == "cuda"
     turned = cuda and channels_last(shrunk)
+    teacher, pupil = tapped(original, matched), tapped(shrunk, matched)
 
     def step(inputs: Tensor, labels: Tensor | None, share: float) -> Tensor:
         if turned:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         # No weight is used twice, and a recording must not find one that was cast before it began.
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
-            wanted, found = original.run(inputs), shrunk.module(inputs)
-        return learner.step(_loss(found.float(), wanted.float(), labels, smoothing=_SMOOTHING), share)
+            with torch.no_grad():
+                wanted, *wanted_streams = (one.float() for one in teacher(inputs))
+            found, *found_streams = (one.float() for one in pupil(inputs))
+        loss = _loss(found, wanted, labels, smoothing=_SMOOTHING)
+        return learner.step(loss + _MATCHED * _apart(found_streams, wanted_streams), share)
 
     if record is None:
         return step
@@ -206,6 +223,17 @@ def _loss(found: Tensor, wanted: Tensor, labels: Tensor | None, *, smoothing: fl
         return soft
     hard = F.cross_entropy(found, labels, label_smoothing=smoothing)
     return (1 - _DISTILLED) * hard + _DISTILLED * soft
+
+
+def _apart(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor | float:
+    """Squared error of the streams over their squares, averaged over all (Romero et al. 2015)."""
+    if not wanted:
+        return 0.0
+    parts = [
+        ((one - other).flatten(1).square().sum(1) / other.flatten(1).square().sum(1).clamp_min(_TINY)).mean()
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    return torch.stack(parts).mean()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -161,6 +161,7 @@ def test_the_document_says_what_was_done_and_which_weights_were_kept() -> None:
         "learning_rate": 0.02,
         "augment": "shift",
         "processes": 1,
+        "matched": 2,
     }
     found = {name: loss for name, loss in document.losses.items() if loss is not None}
     assert [*found] == ["start", "last", "averaged"]
