@@ -201,7 +201,8 @@ SECTIONS: dict[str, Callable[[Request], list[str]]] = {
     "criteria-resnet56": partial(criteria_section, "resnet56"),
     "criteria-resnet20": partial(criteria_section, "resnet20"),
     "criteria-fashion": partial(criteria_section, "fashion"),
-    "ablation": partial(ablation_section, "resnet56"),
+    "ablation-resnet56": partial(ablation_section, "resnet56"),
+    "ablation-resnet20": partial(ablation_section, "resnet20"),
     "screening-cost": screening_section,
 }
 

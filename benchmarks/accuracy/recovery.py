@@ -221,13 +221,13 @@ def _carried_out(
 @contextmanager
 def _plain_loss(plain: bool) -> Iterator[None]:
     """Cross-entropy on the labels as they are; private constants of the stage, set for one run."""
-    held = stage._DISTILLED, stage._SMOOTHING
+    held = stage._DISTILLED, stage._SMOOTHING, stage._MATCHED
     if plain:
-        stage._DISTILLED, stage._SMOOTHING = 0.0, 0.0
+        stage._DISTILLED, stage._SMOOTHING, stage._MATCHED = 0.0, 0.0, 0.0
     try:
         yield
     finally:
-        stage._DISTILLED, stage._SMOOTHING = held
+        stage._DISTILLED, stage._SMOOTHING, stage._MATCHED = held
 
 
 _VARIANTS = (

@@ -24,6 +24,7 @@ from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.graph.held_images import HeldImages
 from edgeprune.graph.processes import ALONE, Processes
+from edgeprune.graph.streams import streams, tapped
 from edgeprune.stages import finetune as finetuning
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
@@ -32,7 +33,7 @@ from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
 
 
-def narrowed() -> tuple[Program, Program]:
+def narrowed(speedup: float = 6) -> tuple[Program, Program]:
     """The original, and a network with a part of its channels."""
     coupling = couple(tiny())
     with torch.no_grad():
@@ -42,7 +43,7 @@ def narrowed() -> tuple[Program, Program]:
         images = torch.from_numpy(next(a_split(200, seed=2).batches(200))[0])
         tensors["head.bias"].sub_(coupling.program.run(images).mean(0))
     ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
-    program, _, _ = shrink(coupling, plan(coupling, ranks, Budget(speedup=6), multiple=1))
+    program, _, _ = shrink(coupling, plan(coupling, ranks, Budget(speedup=speedup), multiple=1))
     return coupling.program, program
 
 
@@ -114,6 +115,27 @@ def test_both_losses_fall_on_images_that_were_not_trained_on() -> None:
     assert after[1] < before[1]
 
 
+def test_what_both_networks_go_through_comes_closer_where_it_is_matched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inputs = torch.from_numpy(next(a_split(100, seed=3).batches(100))[0])
+
+    def error(weight: float) -> float:
+        monkeypatch.setattr(stage, "_MATCHED", weight)
+        original, program = narrowed(speedup=1.3)
+        names = streams(original, program)
+        done, document = finetune(original, program, a_split(512), a_split(100, seed=5), Course(4))
+        assert document.matched == len(names) > 0
+        with torch.no_grad():
+            found, wanted = (tapped(one, names)(inputs)[1:] for one in (done, original))
+        return sum(
+            float((one - other).square().sum() / other.square().sum())
+            for one, other in zip(found, wanted, strict=True)
+        )
+
+    assert error(stage._MATCHED) < 0.8 * error(0.0)
+
+
 def test_without_labels_it_learns_from_the_originals_answers() -> None:
     original, program = narrowed()
     test = answered(a_split(200, seed=1), original)
@@ -161,7 +183,7 @@ def test_the_document_says_what_was_done_and_which_weights_were_kept() -> None:
         "learning_rate": 0.02,
         "augment": "shift",
         "processes": 1,
-        "matched": 2,
+        "matched": 0,
     }
     found = {name: loss for name, loss in document.losses.items() if loss is not None}
     assert [*found] == ["start", "last", "averaged"]
