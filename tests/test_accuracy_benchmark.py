@@ -126,8 +126,10 @@ def test_a_plain_checkout_has_the_plug_ins_of_the_project(monkeypatch: pytest.Mo
 def test_the_peers_own_loss_is_cross_entropy_for_its_run_only() -> None:
     found, wanted = torch.randn(6, 4), torch.randn(6, 4)
     labels = torch.arange(6) % 4
-    with recovery._plain_loss(True):
+    with recovery._loss_of(recovery.PEER):
         loss = stage._loss(found, wanted, labels, smoothing=stage._SMOOTHING)
+        assert stage._MATCHED == 0
+    assert stage._MATCHED > 0
     assert torch.allclose(loss, nn.functional.cross_entropy(found, labels))
     assert not torch.allclose(stage._loss(found, wanted, labels, smoothing=stage._SMOOTHING), loss)
 

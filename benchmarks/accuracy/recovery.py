@@ -11,9 +11,10 @@ nothing of ONNX or TFLite is needed. On a lent machine, where minutes count:
 with --weights and --data where the files lie elsewhere than in the shared data. Processes take turns on a
 card, they do not share it: more jobs hide what each does on the processor, no more.
 
-Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy, as its own scripts train; `Torch-Pruning,
-distilled` with edgeprune's loss. All go the same course over the same images through `stages.finetune`; last
-or averaged weights are chosen on selection images, the test images are looked at once, at the end.
+Rows: `edgeprune`; the same without matched streams (`answers only`); `Torch-Pruning` with plain
+cross-entropy, as its own scripts train; `Torch-Pruning, distilled` with the original's answers, too. All go
+the same course over the same images through `stages.finetune`; last or averaged weights are chosen on
+selection images, the test images are looked at once, at the end.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import RATE, Course, finetune
 
 DISTILLED = f"{PEER}, distilled"
-ROWS = (OURS, PEER, DISTILLED)
+UNMATCHED = f"{OURS}, answers only"
+ROWS = (OURS, UNMATCHED, PEER, DISTILLED)
 _TIMED = 100
 """Steps that are timed, after as many as a recording takes."""
 
@@ -143,7 +145,7 @@ def one(work: Run, places: Places) -> dict[str, Any]:
     before, after = count(coupling), count(couple(program))
     begun = right(program, splits.test)
     started = time.perf_counter()
-    with _plain_loss(work.row == PEER):
+    with _loss_of(work.row):
         course = Course(work.epochs, work.rate, work.augment, work.cut.seed)  # type: ignore[arg-type]
         program, document = finetune(coupling.program, program, splits.training, splits.selection, course)
     seconds = time.perf_counter() - started
@@ -187,7 +189,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         Run(
             row=row,
             cut=Cut(
-                maker=OURS if row == OURS else PEER,
+                maker=OURS if row in (OURS, UNMATCHED) else PEER,
                 network=options.network,
                 speedup=speedup,
                 seed=seed,
@@ -219,11 +221,13 @@ def _carried_out(
 
 
 @contextmanager
-def _plain_loss(plain: bool) -> Iterator[None]:
-    """Cross-entropy on the labels as they are; private constants of the stage, set for one run."""
+def _loss_of(row: str) -> Iterator[None]:
+    """What a row learns from; private constants of the stage, set for one run."""
     held = stage._DISTILLED, stage._SMOOTHING, stage._MATCHED
-    if plain:
-        stage._DISTILLED, stage._SMOOTHING, stage._MATCHED = 0.0, 0.0, 0.0
+    if row == PEER:  # cross-entropy on the labels as they are
+        stage._DISTILLED, stage._SMOOTHING = 0.0, 0.0
+    if row != OURS:
+        stage._MATCHED = 0.0
     try:
         yield
     finally:
