@@ -100,7 +100,9 @@ def finetune(
     start = copied(shrunk)
     found: dict[Weights, _Standing] = {"start": team.told(lambda: _standing(original, shrunk, selection))}
     # A network with one weight in many has no room for another's maps beside its answers.
-    matched = streams(original, shrunk) if masks is None else ()
+    # Streams are paired by name, and a network that an interrupted run reads back has others: training that
+    # can go on does without them, so that it ends with the same weights.
+    matched = streams(original, shrunk) if masks is None and checkpoint is None else ()
     averages = _train(original, shrunk, matched, epochs, course, masks, checkpoint, team, progress)
     last = copied(shrunk)
     candidates: dict[Weights, dict[str, Tensor]] = {"start": start, "last": last, "averaged": averages}
