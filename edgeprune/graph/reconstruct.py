@@ -20,9 +20,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from edgeprune.graph.capture import Program
 from edgeprune.graph.consumers import Consumer, norm_epsilon, norm_tensors
-from edgeprune.graph.device import has_bfloat16
-from edgeprune.graph.linear_map import CONVOLUTIONS, LAYERS
-from edgeprune.graph.nodes import argument, operator_name
+from edgeprune.graph.linear_map import LAYERS
+from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.ridge import Sample
 
 PASSES = 12
@@ -108,9 +107,8 @@ def reconstructed(
     held_out, parts = parts[::_HELD_OUT], [part for place, part in enumerate(parts) if place % _HELD_OUT]
     if not parts:
         return None
-    judge = _Judge(segment, one, tensors, _normed(segment, tensors))
+    judge = _Judge(segment, one, tensors)
     before = judge.total(held_out, moving)
-    half = has_bfloat16(torch.device("cpu"))
     optimiser = torch.optim.Adam([{"params": [one], "lr": _RATE * _size(one)} for one in moving.values()])
     steps = passes * len(parts)
     course = LambdaLR(optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
@@ -119,8 +117,7 @@ def reconstructed(
         for place in torch.randperm(len(parts), generator=random).tolist():
             entry, sample = parts[place]
             optimiser.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                loss = judge.error(entry, sample, moving) / sample.wanted.numel()
+            loss = judge.error(entry, sample, moving) / sample.wanted.numel()
             loss.backward()
             optimiser.step()
             course.step()
@@ -165,11 +162,9 @@ class _Judge:
     segment: Segment
     one: Consumer
     tensors: Mapping[str, Tensor]
-    normed: Mapping[Node, _Normed]
 
     def error(self, entry: Tensor, sample: Sample, moving: Mapping[str, Tensor]) -> Tensor:
-        tensors = {**self.tensors, **moving}
-        values = _run(self.segment.nodes, {self.segment.entry: entry}, tensors, normed=self.normed)
+        values = _run(self.segment.nodes, {self.segment.entry: entry}, {**self.tensors, **moving})
         answer = self.one.map.outputs(values[self.segment.ends[-1]], sample.sites) + sample.beside
         low, high = self.one.linear_range
         return (answer.clamp(low, high) - sample.wanted.clamp(low, high)).square().sum()
@@ -233,80 +228,21 @@ def _moments(
     return mean, (squares / count - mean.square()).clamp_min(0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Normed:
-    """A convolution and the batch norm that alone reads it, computed as one layer.
-
-    That saves a pass over the maps, there and back: a third of a step where maps are large and channels few.
-    """
-
-    weight: str
-    scale: Tensor
-    """What the norm multiplies each channel with."""
-    bias: str | None
-    mean: str
-    shift: str | None
-
-    def answer(self, layer: Node, source: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-        """What the norm answers."""
-        weight = tensors[self.weight]
-        constant = -tensors[self.mean] if self.bias is None else tensors[self.bias] - tensors[self.mean]
-        constant = constant * self.scale
-        if self.shift is not None:
-            constant = constant + tensors[self.shift]
-        scaled = weight * self.scale.reshape(-1, *[1] * (weight.ndim - 1))
-        assert callable(layer.target)
-        answer: Tensor = layer.target(source, scaled, constant, *layer.args[3:])
-        return answer
-
-
-def _normed(segment: Segment, tensors: Mapping[str, Tensor]) -> dict[Node, _Normed]:
-    """The convolutions of a segment that can take their norm in."""
-    found = {}
-    for norm in segment.nodes:
-        layer = norm.args[0]
-        names = norm_tensors(norm) if operator_name(norm) == _NORM else None
-        if names is None or not isinstance(layer, Node) or operator_name(layer) not in CONVOLUTIONS:
-            continue
-        weight, bias = layer.args[1], argument(layer, 2)
-        held = [one for one in (weight, bias) if isinstance(one, Node)]
-        if layer.kwargs or len(layer.users) > 1 or any(one.op != "get_attr" for one in held):
-            continue
-        gain, shift, mean, variance = names
-        scale = 1 / (tensors[variance].detach() + norm_epsilon(norm)).sqrt()
-        found[layer] = _Normed(
-            weight=str(held[0].target),
-            scale=scale if gain is None else scale * tensors[gain].detach(),
-            bias=None if bias is None else str(held[1].target),
-            mean=mean,
-            shift=shift,
-        )
-    return found
-
-
 def _run(
     nodes: Sequence[Node],
     values: dict[Node, Any],
     tensors: Mapping[str, Tensor],
     keep: Node | None = None,
-    normed: Mapping[Node, _Normed] | None = None,
 ) -> dict[Node, Any]:
-    """Execute some nodes, up to `keep` where it is given; `normed` layers answer what their norm does."""
+    """Execute some nodes, up to `keep` where it is given."""
 
     def value_of(node: Node) -> Any:
         return tensors[str(node.target)] if node.op == "get_attr" else values[node]
 
-    normed = normed or {}
     for node in nodes:
-        source = node.args[0] if node.args else None
-        if node in normed and isinstance(source, Node):
-            values[node] = normed[node].answer(node, values[source], tensors)
-        elif isinstance(source, Node) and source in normed:
-            values[node] = values[source]
-        else:
-            arguments, keywords = torch.fx.map_arg((node.args, node.kwargs), value_of)
-            assert callable(node.target)
-            values[node] = node.target(*arguments, **keywords)
+        arguments, keywords = torch.fx.map_arg((node.args, node.kwargs), value_of)
+        assert callable(node.target)
+        values[node] = node.target(*arguments, **keywords)
         if node is keep:
             break
     return values

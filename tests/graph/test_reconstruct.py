@@ -11,12 +11,10 @@ from zoo import SITUATIONS
 from edgeprune.core.plan import Plan
 from edgeprune.core.registry import build
 from edgeprune.core.request import Budget
-from edgeprune.graph import reconstruct, walk
+from edgeprune.graph import walk
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.consumers import consumers
 from edgeprune.graph.couple import Coupling, couple
-from edgeprune.graph.linear_map import CONVOLUTIONS
-from edgeprune.graph.nodes import operator_name
 from edgeprune.graph.reconstruct import Segment, renormed, segment_of, source_values
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.plan import plan
@@ -102,26 +100,3 @@ def test_statistics_are_brought_up_to_date_without_changing_an_answer() -> None:
     read = torch.nn.functional.conv2d(torch.cat(entries), weight, tensors.get("body.0.bias"), padding=1)
     interior = values["body.1.running_mean"].float()
     torch.testing.assert_close(read.mean((0, 2, 3)), interior, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("situation", ["residual_add", "grouped"])
-def test_a_layer_that_takes_its_norm_in_answers_what_the_norm_did(situation: str) -> None:
-    program = tiny(situation)
-    pairs = [
-        segment_of(one.node, one.norm)
-        for one in consumers(couple(program))
-        if one.norm is not None and operator_name(one.node) in CONVOLUTIONS
-    ]
-    segments = [one for one in pairs if one is not None]
-    assert segments
-    tensors = program.tensors()
-    for segment in segments:
-        normed = reconstruct._normed(segment, tensors)
-        assert segment.ends[0] in normed
-        (size,) = {tuple(segment.entry.meta["val"].shape[1:])}
-        entry = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-        end = segment.ends[-1]
-        with torch.no_grad():
-            plain = reconstruct._run(segment.nodes, {segment.entry: entry}, tensors)[end]
-            joined = reconstruct._run(segment.nodes, {segment.entry: entry}, tensors, normed=normed)[end]
-        torch.testing.assert_close(joined, plain, rtol=1e-4, atol=1e-5)
