@@ -23,6 +23,7 @@ from benchmarks.accuracy import (
     starts,
     subjects,
     tables,
+    together,
     trial,
 )
 from benchmarks.accuracy.scale import Scale
@@ -31,10 +32,12 @@ from edgeprune.core.registry import build
 from edgeprune.core.report import Quality
 from edgeprune.core.request import Budget
 from edgeprune.core.samples import Pools
-from edgeprune.graph.capture import capture
+from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
 from edgeprune.stages import finetune as stage
+from edgeprune.stages.finetune import Course, Objective, finetune
+from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
 
@@ -123,15 +126,51 @@ def test_a_plain_checkout_has_the_plug_ins_of_the_project(monkeypatch: pytest.Mo
     assert {(one.name, one.value) for one in entry_points(group="edgeprune.criteria")} == installed
 
 
-def test_the_peers_own_loss_is_cross_entropy_for_its_run_only() -> None:
+def test_the_peers_own_loss_is_cross_entropy() -> None:
     found, wanted = torch.randn(6, 4), torch.randn(6, 4)
     labels = torch.arange(6) % 4
-    with recovery._loss_of(recovery.PEER):
-        loss = stage._loss(found, wanted, labels, smoothing=stage._SMOOTHING)
-        assert stage._MATCHED == 0
-    assert stage._MATCHED > 0
+    loss = stage._loss(found, wanted, labels, recovery.OBJECTIVES[recovery.PEER])
     assert torch.allclose(loss, nn.functional.cross_entropy(found, labels))
-    assert not torch.allclose(stage._loss(found, wanted, labels, smoothing=stage._SMOOTHING), loss)
+    assert not torch.allclose(stage._loss(found, wanted, labels, recovery.OBJECTIVES[starts.OURS]), loss)
+    assert [one.matched > 0 for one in recovery.OBJECTIVES.values()] == [True, False, False, False]
+
+
+def test_networks_trained_side_by_side_end_as_they_do_alone() -> None:
+    courses = [Course(2, 0.03, "flip"), Course(2, 0.03, "flip", objective=Objective(matched=0.0))]
+    courses.append(Course(2, 0.01, "none", seed=4, objective=recovery.OBJECTIVES[starts.PEER]))
+    original, train = SUBJECT.program(), a_split(300)
+
+    def copies() -> list[Program]:
+        return [starts.replay(couple(original), narrow) for _ in courses]
+
+    coupling = couple(original)
+    narrow = plan(
+        coupling, screen(coupling, None, build("criteria", "l2"), name="l2"), Budget(speedup=1.5), multiple=1
+    )
+    side_by_side, alone = copies(), copies()
+    averages = together.trained_together(
+        [
+            together.Pupil(original, program, train, course)
+            for program, course in zip(side_by_side, courses, strict=True)
+        ]
+    )
+    for program, course, expected, averaged in zip(side_by_side, courses, alone, averages, strict=True):
+        (found,) = together.trained_together([together.Pupil(original, expected, train, course)])
+        assert all(torch.equal(one, program.tensors()[name]) for name, one in expected.tensors().items())
+        assert all(torch.equal(one, averaged[name]) for name, one in found.items())
+        done, document = finetune(
+            original, starts.replay(couple(original), narrow), train, a_split(80, seed=1), course
+        )
+        assert document.kept in ("last", "averaged")
+        kept = expected.tensors() if document.kept == "last" else found
+        assert all(torch.equal(one, kept[name]) for name, one in done.tensors().items())
+
+
+def test_networks_that_make_other_steps_are_not_trained_together() -> None:
+    original = SUBJECT.program()
+    pupils = [together.Pupil(original, SUBJECT.program(), a_split(n), Course(1)) for n in (100, 300)]
+    with pytest.raises(SystemExit, match="make the same steps"):
+        together.trained_together(pupils)
 
 
 def test_right_answers_are_counted() -> None:

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from benchmarks.document import PAGE, header, order
 from benchmarks.page import put_section, say, taken, versions
 from edgeprune.core.registry import names
 from edgeprune.pipeline.compress import DEFAULT_CRITERION
+from edgeprune.stages.finetune import BATCH
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "build" / "recovery" / "here.jsonl"
@@ -41,6 +42,8 @@ class Request:
     """How it is measured, and what is kept of another machine's runs."""
 
     scale: Scale
+    unlabelled: str
+    """The criterion of tables that do without labels."""
     only: tuple[str, ...]
     """Criteria or ablations by name; all without."""
     kept: Path | None
@@ -58,7 +61,8 @@ def main() -> None:
     if unknown:
         sys.exit(f"error: no section {', '.join(sorted(unknown))}\nhint: {', '.join(SECTIONS)}")
     request = Request(
-        Scale(options.criterion, options.calibration, options.test, options.multiple),
+        Scale(options.criterion or DEFAULT_CRITERION, options.calibration, options.test, options.multiple),
+        options.criterion or "l2",
         tuple(one for one in options.only.split(",") if one),
         options.kept,
         options.epochs,
@@ -74,10 +78,12 @@ def main() -> None:
 
 
 def training_free_section(network: str, request: Request) -> list[str]:
-    lines = [f"## {network} cut without labels or training", "", _TRAINING_FREE, request.scale.words(), ""]
+    scale = replace(request.scale, criterion=request.unlabelled)
+    lines = [f"## {network} cut without labels or training", "", _TRAINING_FREE, scale.words()]
+    lines += [f"Channels are ranked by `{scale.criterion}`.", ""]
     for speedup in _SPEEDUPS[network]:
         say(f"{network} at {speedup:g}x")
-        rows = training_free.rows(network, speedup, request.scale)
+        rows = training_free.rows(network, speedup, scale)
         lines += [f"At least {speedup:g}x fewer MACs:", "", *tables.training_free_table(rows), ""]
     return [*lines, f"{versions(PACKAGES)}."]
 
@@ -163,6 +169,7 @@ def _recover_here(request: Request) -> None:
             ),
             epochs=request.epochs,
             rate=_RATES.get(row, _RATES[OURS]),
+            batch=BATCH,
             augment="flip",
             images=request.images,
             test=request.scale.test,
@@ -215,9 +222,9 @@ def _options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--kept", type=Path, metavar="FILE", help="lines of recovery.py, not measured again")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these criteria, ablations, networks")
-    parser.add_argument("--criterion", default=DEFAULT_CRITERION)
+    parser.add_argument("--criterion", help=f"default {DEFAULT_CRITERION}, l2 where labels are not used")
     parser.add_argument("--multiple", type=int, default=1)
-    parser.add_argument("--calibration", type=int, default=2_000)
+    parser.add_argument("--calibration", type=int, default=1_000)
     parser.add_argument("--test", type=int, help="test images, of all")
     parser.add_argument("--epochs", type=int, default=10, help="of recovery on this machine")
     parser.add_argument("--images", type=int, help="to train on, of all")

@@ -6,10 +6,11 @@ nothing of ONNX or TFLite is needed. On a lent machine, where minutes count:
     recovery.py parts --out build/recovery/data                   # images in pieces that can be carried
     recovery.py prepare --starts build/recovery/starts            # all but the training, anywhere
     recovery.py time --starts build/recovery/starts               # milliseconds per step, by launch
-    recovery.py run --starts build/recovery/starts --epochs 100 --jobs 3 --out build/recovery/runs.jsonl
+    recovery.py run --starts build/recovery/starts --epochs 100 --together --out build/recovery/runs.jsonl
 
 with --weights and --data where the files lie elsewhere than in the shared data. Processes take turns on a
-card, they do not share it: more jobs hide what each does on the processor, no more.
+card, they do not share it: more --jobs hide what each does on the processor, no more. --together trains all
+runs side by side in one process (together.py).
 
 Rows: `edgeprune`; the same without matched streams (`answers only`); `Torch-Pruning` with plain
 cross-entropy, as its own scripts train; `Torch-Pruning, distilled` with the original's answers, too. All go
@@ -20,6 +21,7 @@ selection images, the test images are looked at once, at the end.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import multiprocessing
@@ -39,18 +41,28 @@ import torch
 
 from benchmarks.accuracy.starts import OURS, PEER, Cut, start_of
 from benchmarks.accuracy.subjects import DATA, resnet, write_parts
+from benchmarks.accuracy.together import Pupil, trained_together
+from edgeprune.core.recovery import require_augment
 from edgeprune.core.samples import Split, Splits
 from edgeprune.graph import device as device_module
 from edgeprune.graph.capture import Program
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.device import placed, training_device
+from edgeprune.graph.weights import copied
 from edgeprune.stages import finetune as stage
-from edgeprune.stages.finetune import RATE, Course, finetune
+from edgeprune.stages.finetune import BATCH, RATE, Course, Objective, finetune, settled
 
 DISTILLED = f"{PEER}, distilled"
 UNMATCHED = f"{OURS}, answers only"
-ROWS = (OURS, UNMATCHED, PEER, DISTILLED)
+OBJECTIVES = {
+    OURS: Objective(),
+    UNMATCHED: Objective(matched=0.0),
+    PEER: Objective(distilled=0.0, smoothing=0.0, matched=0.0),
+    DISTILLED: Objective(matched=0.0),
+}
+"""What each row learns from."""
+ROWS = (*OBJECTIVES,)
 _TIMED = 100
 """Steps that are timed, after as many as a recording takes."""
 
@@ -72,6 +84,7 @@ class Run:
     cut: Cut
     epochs: int
     rate: float
+    batch: int
     augment: str
     images: int | None
     """To train on; None for all but the selection images."""
@@ -79,6 +92,12 @@ class Run:
     threads: int
     fastest: bool
     """Whether cuDNN tries its algorithms before it chooses."""
+
+    @property
+    def course(self) -> Course:
+        """How it is trained."""
+        augment = require_augment(self.augment)
+        return Course(self.epochs, self.rate, augment, self.cut.seed, self.batch, OBJECTIVES[self.row])
 
 
 def main() -> None:
@@ -89,7 +108,10 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Carry out what the options ask for."""
-    carry_out(_runs(options), _places(options), options.out, jobs=options.jobs)
+    if options.together:
+        together(_runs(options), _places(options), options.out)
+    else:
+        carry_out(_runs(options), _places(options), options.out, jobs=options.jobs)
 
 
 def carry_out(wanted: list[Run], places: Places, out: Path, *, jobs: int) -> None:
@@ -101,11 +123,44 @@ def carry_out(wanted: list[Run], places: Places, out: Path, *, jobs: int) -> Non
         if error is not None:
             failed.append(f"{name}: {error}")
             continue
-        with out.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(done.result()) + "\n")
+        _append(out, done.result())
         _say(f"{name}: {done.result()['top1']:.2f}")
     if failed:
         sys.exit("\n".join(f"error: {one}" for one in failed))
+
+
+def together(wanted: list[Run], places: Places, out: Path) -> None:
+    """Train all runs side by side, and append a line for each; its weights stay in a file beside them.
+
+    Runs of one seed see the same images. Seconds are those of all runs together.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.backends.cudnn.benchmark = wanted[0].fastest
+    torch.set_num_threads(wanted[0].threads)
+    held: dict[int, Splits] = {}
+    ready = [_ready(work, places, work.images, held) for work in wanted]
+    original = ready[0][1].program
+    starts = [copied(program) for _, _, program in ready]
+    began = [right(program, splits.test) for splits, _, program in ready]
+    started = time.perf_counter()
+    averages = trained_together(
+        [
+            Pupil(original, program, splits.training, work.course)
+            for work, (splits, _, program) in zip(wanted, ready, strict=True)
+        ]
+    )
+    seconds = time.perf_counter() - started
+    # All of them, before one is chosen: minutes on a lent card are not to be had again.
+    ends = [copied(program) for _, _, program in ready]
+    torch.save({"last": ends, "averaged": averages}, out.with_suffix(".pt"))
+    for work, (splits, coupling, program), start, averaged, begun in zip(
+        wanted, ready, starts, averages, began, strict=True
+    ):
+        kept, losses = settled(original, program, splits.selection, start, averaged, fresh=splits.test)
+        document = {"images": len(splits.training), "batch": work.batch, "kept": kept, "losses": losses}
+        line = _line(work, splits, coupling, program, begun, seconds, document)
+        _append(out, {**line, "beside": len(wanted) - 1})
+        _say(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {line['top1']:.2f}")
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -129,7 +184,7 @@ def measure(options: argparse.Namespace) -> None:
     """Milliseconds per training step of the first run, launched in several ways."""
     places, work = _places(options), _runs(options)[0]
     torch.set_num_threads(work.threads)
-    images = min(work.images or 10**9, stage.BATCH * (_TIMED + 5))
+    images = min(work.images or 10**9, work.batch * (_TIMED + 5))
     ready = _ready(work, places, images)
     for name, recorded, last, fastest in _VARIANTS:
         with _launched(recorded, last, fastest):
@@ -142,13 +197,26 @@ def one(work: Run, places: Places) -> dict[str, Any]:
     torch.set_num_threads(work.threads)
     torch.backends.cudnn.benchmark = work.fastest
     splits, coupling, program = _ready(work, places, work.images)
-    before, after = count(coupling), count(couple(program))
     begun = right(program, splits.test)
     started = time.perf_counter()
-    with _loss_of(work.row):
-        course = Course(work.epochs, work.rate, work.augment, work.cut.seed)  # type: ignore[arg-type]
-        program, document = finetune(coupling.program, program, splits.training, splits.selection, course)
+    program, document = finetune(
+        coupling.program, program, splits.training, splits.selection, work.course, fresh=splits.test
+    )
     seconds = time.perf_counter() - started
+    return _line(work, splits, coupling, program, begun, seconds, document.model_dump(mode="json"))
+
+
+def _line(
+    work: Run,
+    splits: Splits,
+    coupling: Coupling,
+    program: Program,
+    begun: int,
+    seconds: float,
+    finetuning: dict[str, Any],
+) -> dict[str, Any]:
+    """What a run came to; `begun` test images were right at its start."""
+    before, after = count(coupling), count(couple(program))
     found = right(program, splits.test)
     return {
         **asdict(work),
@@ -159,15 +227,30 @@ def one(work: Run, places: Places) -> dict[str, Any]:
         "right": found,
         "tested": len(splits.test),
         "seconds": round(seconds, 1),
-        "finetuning": document.model_dump(mode="json"),
+        "finetuning": finetuning,
         **_machine(),
     }
 
 
-def _ready(work: Run, places: Places, images: int | None) -> tuple[Splits, Coupling, Program]:
-    """Images (so many to train on), the original, and where training starts."""
+def _append(out: Path, line: dict[str, Any]) -> None:
+    with out.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps(line) + "\n")
+
+
+def _ready(
+    work: Run, places: Places, images: int | None, held: dict[int, Splits] | None = None
+) -> tuple[Splits, Coupling, Program]:
+    """Images (so many to train on), the original, and where training starts.
+
+    Images that are `held` by their seed are not drawn anew.
+    """
     subject = resnet(work.cut.network, weights=places.weights, data=places.data)
-    splits = subject.splits(work.cut.seed, calibration=work.cut.calibration, training=images, test=work.test)
+    held = {} if held is None else held
+    if work.cut.seed not in held:
+        held[work.cut.seed] = subject.splits(
+            work.cut.seed, calibration=work.cut.calibration, training=images, test=work.test
+        )
+    splits = held[work.cut.seed]
     coupling = couple(subject.program())
     return splits, coupling, start_of(work.cut, subject, splits, coupling, places.starts)
 
@@ -199,6 +282,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
             ),
             epochs=options.epochs,
             rate=options.rate,
+            batch=options.batch,
             augment=options.augment,
             images=options.images,
             test=options.test,
@@ -218,20 +302,6 @@ def _carried_out(
         waiting = {pool.submit(one, work, places): work for work in wanted}
         for done in as_completed(waiting):
             yield waiting[done], done
-
-
-@contextmanager
-def _loss_of(row: str) -> Iterator[None]:
-    """What a row learns from; private constants of the stage, set for one run."""
-    held = stage._DISTILLED, stage._SMOOTHING, stage._MATCHED
-    if row == PEER:  # cross-entropy on the labels as they are
-        stage._DISTILLED, stage._SMOOTHING = 0.0, 0.0
-    if row != OURS:
-        stage._MATCHED = 0.0
-    try:
-        yield
-    finally:
-        stage._DISTILLED, stage._SMOOTHING, stage._MATCHED = held
 
 
 _VARIANTS = (
@@ -285,8 +355,8 @@ class _Clock:
 
 def _step_ms(work: Run, ready: tuple[Splits, Coupling, Program]) -> float:
     splits, coupling, program = ready
-    clock = _Clock(min(5, len(splits.training) // stage.BATCH - 1))
-    course = Course(1, work.rate, work.augment, work.cut.seed)  # type: ignore[arg-type]
+    clock = _Clock(min(5, len(splits.training) // work.batch - 1))
+    course = dataclasses.replace(work.course, epochs=1)
     finetune(coupling.program, program, splits.training, splits.selection, course, progress=clock)
     return clock.step_ms
 
@@ -336,6 +406,7 @@ def _add_run(word: argparse.ArgumentParser) -> None:
     word.add_argument("--seeds", type=_ints, default=[0, 1, 2])
     word.add_argument("--epochs", type=int, default=100)
     word.add_argument("--rate", type=float, default=RATE)
+    word.add_argument("--batch", type=int, default=BATCH)
     word.add_argument("--augment", default="flip", choices=["none", "shift", "flip"])
     word.add_argument("--criterion", default="refit")
     word.add_argument("--multiple", type=int, default=1, help="of kept widths")
@@ -343,6 +414,7 @@ def _add_run(word: argparse.ArgumentParser) -> None:
     word.add_argument("--images", type=int, help="to train on, of all")
     word.add_argument("--test", type=int, help="to test with, of all")
     word.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    word.add_argument("--together", action="store_true", help="all runs in one process, side by side")
     word.add_argument("--fastest", action="store_true", help="let cuDNN try its algorithms")
     word.add_argument("--weights", type=Path)
     word.add_argument("--data", type=Path, help=".npz, or a folder that `parts` wrote")

@@ -118,6 +118,7 @@ def _train(job: Job, network: Program, sparsity: Sparsity, epochs: int, number: 
             job.splits.training,
             job.splits.selection,
             course,
+            fresh=job.splits.test,
             masks=sparsity.masks(),
             checkpoint=job.run.folder / hidden(f"checkpoint-{number}.pt"),
             team=job.run.team,

@@ -27,7 +27,7 @@ from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.streams import streams, tapped
 from edgeprune.stages import finetune as finetuning
 from edgeprune.stages import finetune as stage
-from edgeprune.stages.finetune import Course, finetune
+from edgeprune.stages.finetune import Course, Objective, finetune
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -115,17 +115,16 @@ def test_both_losses_fall_on_images_that_were_not_trained_on() -> None:
     assert after[1] < before[1]
 
 
-def test_what_both_networks_go_through_comes_closer_where_it_is_matched(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_both_networks_go_through_comes_closer_where_it_is_matched() -> None:
     inputs = torch.from_numpy(next(a_split(100, seed=3).batches(100))[0])
 
     def error(weight: float) -> float:
-        monkeypatch.setattr(stage, "_MATCHED", weight)
         original, program = narrowed(speedup=1.3)
         names = streams(original, program)
-        done, document = finetune(original, program, a_split(512), a_split(100, seed=5), Course(4))
-        assert document.matched == len(names) > 0
+        course = Course(4, objective=Objective(matched=weight))
+        done, document = finetune(original, program, a_split(512), a_split(100, seed=5), course)
+        assert document.matched == (len(names) if weight else 0)
+        assert names
         with torch.no_grad():
             found, wanted = (tapped(one, names)(inputs)[1:] for one in (done, original))
         return sum(
@@ -133,7 +132,7 @@ def test_what_both_networks_go_through_comes_closer_where_it_is_matched(
             for one, other in zip(found, wanted, strict=True)
         )
 
-    assert error(stage._MATCHED) < 0.8 * error(0.0)
+    assert error(Objective().matched) < 0.8 * error(0.0)
 
 
 def test_without_labels_it_learns_from_the_originals_answers() -> None:
@@ -195,11 +194,31 @@ def test_a_start_that_is_closer_to_the_original_is_no_reason_against_training() 
     standing = finetuning._Standing
     right = np.arange(100) < 90
     found = {"start": standing(0.1, right), "last": standing(0.4, right), "averaged": standing(0.5, right)}
-    assert finetuning._best(found) == "last"
-    assert finetuning._best({**found, "last": standing(0.4, right & (np.arange(100) > 9))}) == "start"
-    assert finetuning._best({**found, "last": standing(0.4, right & (np.arange(100) > 1))}) == "last"
+
+    def kept(last: finetuning._Standing, known: float = 0.0) -> str:
+        return finetuning._best({**found, "last": last}, lambda: known)
+
+    assert kept(standing(0.4, right)) == "last"
+    assert kept(standing(0.4, right & (np.arange(100) > 9))) == "start"
+    assert kept(standing(0.4, right & (np.arange(100) > 1))) == "last"
     broken = standing(float("inf"), right)
-    assert finetuning._best({**found, "last": broken, "averaged": broken}) == "start"
+    assert finetuning._best({**found, "last": broken, "averaged": broken}, lambda: 50.0) == "start"
+    # Ten images lost are none too many where the original would lose as many on new ones.
+    assert kept(standing(0.4, right & (np.arange(100) > 9)), known=6.0) == "last"
+    assert kept(standing(0.4, right & (np.arange(100) > 29)), known=6.0) == "start"
+
+
+def test_the_original_says_how_much_better_it_knows_the_selection_images() -> None:
+    original, _ = narrowed()
+    known, new = answered(a_split(80), original), answered(a_split(50, seed=3), original)
+    wrong = np.arange(50) < 20
+    assert new.samples.labels is not None
+    labels = np.where(wrong, (new.samples.labels + 1) % 4, new.samples.labels)
+    fresh = dataclasses.replace(new, samples=dataclasses.replace(new.samples, labels=labels))
+    assert stage._known(original, known, fresh) == pytest.approx(40)
+    assert stage._known(original, fresh, known) == 0, "selection images that are harder are no excuse"
+    assert stage._known(original, known, None) == 0
+    assert stage._known(original, without_labels(known), fresh) == 0
 
 
 def test_training_that_does_not_help_is_not_kept() -> None:
@@ -209,9 +228,13 @@ def test_training_that_does_not_help_is_not_kept() -> None:
     turned = dataclasses.replace(wrong.samples, labels=(wrong.samples.labels + 1) % 4)  # type: ignore[operator]
     right = answered(a_split(100, seed=5), original)
     course = Course(4, learning_rate=1.0)
-    done, document = finetune(original, program, dataclasses.replace(wrong, samples=turned), right, course)
+    train = dataclasses.replace(wrong, samples=turned)
+    done, document = finetune(original, program, train, right, course)
     assert document.kept == "start"
     assert all(np.array_equal(value, before[name]) for name, value in weights(done).items())
+    # Not even the original answers new images right: what was lost says nothing.
+    _, document = finetune(original, done, train, right, course, fresh=train.take(100))
+    assert document.kept != "start"
 
 
 @pytest.mark.parametrize("stop", [3, 5, 7])
