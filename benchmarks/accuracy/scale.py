@@ -14,7 +14,7 @@ class Scale:
 
     criterion: str
     """The default one."""
-    calibration: int = 1_000
+    calibration: int = 2_000
     test: int | None = None
     """None for all test images."""
     multiple: int = 1

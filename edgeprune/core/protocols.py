@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 Array = NDArray[np.generic]
-Need = Literal["moments", "gram", "activations", "gradients"]
+Need = Literal["moments", "gram", "outcomes", "activations", "gradients"]
 """Evidence that costs a pass over images: moments per class (these need labels), second moments of what
-layers read, root mean squares of what weights read, gradients."""
+layers read, moments per class of what they answer, root mean squares of what weights read, gradients."""
 
 
 class Dataset(Protocol):
@@ -64,8 +64,12 @@ class Evidence(Protocol):
     def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
         """Welch's F, which lets every class have its own variance; needs `moments`."""
 
-    def elimination(self, group: Group) -> NDArray[np.float64] | None:
-        """Refit error after each unit's removal in greedy order; needs `gram`."""
+    def elimination(self, group: Group, separation: float = 0.0) -> NDArray[np.float64] | None:
+        """Refit error after each unit's removal in greedy order; needs `gram`.
+
+        By `separation`, 0 to 1, errors count for how far they move what tells classes apart; needs `outcomes`
+        and labels, without which all errors count alike.
+        """
 
     def activation_weights(self, group: Group) -> list[NDArray[np.float64]] | None:
         """Absolute consumer weights times the root mean square of what they read; needs `activations`.

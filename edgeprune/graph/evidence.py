@@ -42,6 +42,8 @@ class Shard:
     grams: dict[str, Gram]
     spreads: dict[str, Spread]
     """By the name of the node."""
+    outcomes: dict[str, ClassMoments]
+    """By the name of the node."""
     activity: activity.Totals
     saliency: saliency.Totals
 
@@ -58,6 +60,7 @@ class GroupEvidence:
     _moments: dict[str, dict[Node, ClassMoments]] = field(default_factory=dict)
     _grams: dict[str, Gram] = field(default_factory=dict)
     _spreads: dict[Node, Spread] = field(default_factory=dict)
+    _outcomes: dict[Node, ClassMoments] = field(default_factory=dict)
     _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
     _anova: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
@@ -73,12 +76,12 @@ class GroupEvidence:
         }
         self._weights = UnitWeights(self.coupling.program)
         wanted = {one.weight: one for each in self._readers.values() for one in each}
-        if "gram" not in self.needs:
-            wanted = {}
         self._by_source: dict[Node, list[Consumer]] = {}
-        for one in wanted.values():
-            self._by_source.setdefault(one.source, []).append(one)
-        self._receivers = {one.receiver: one.map.channel_axis for one in wanted.values()}
+        if "gram" in self.needs:
+            for one in wanted.values():
+                self._by_source.setdefault(one.source, []).append(one)
+        received = self.needs & {"gram", "outcomes"}
+        self._receivers = {one.receiver: one.map.channel_axis for one in wanted.values() if received}
         self._sources = self._sources_of_groups() if "moments" in self.needs else {}
         self._activity = self._activity_of_groups()
         self._saliency = Saliency(self.coupling.program, self._gates())
@@ -97,8 +100,11 @@ class GroupEvidence:
 
         def visit(node: Node, value: Tensor) -> None:
             require_finite(node, value)
-            if node in self._receivers:
+            if node in self._receivers and "gram" in self.needs:
                 self._add_spread(node, value)
+            if node in self._receivers and "outcomes" in self.needs and labels is not None:
+                channels = _per_image(node, value, self._receivers[node] % value.ndim, len(labels))
+                _merge_into(self._outcomes, node, ClassMoments.of(channels, labels, self.classes))
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
             self._activity.add(node, value)
@@ -137,6 +143,7 @@ class GroupEvidence:
             {(group, node.name): one for group, each in self._moments.items() for node, one in each.items()},
             self._grams,
             {node.name: spread for node, spread in self._spreads.items()},
+            {node.name: moments for node, moments in self._outcomes.items()},
             self._activity.totals(),
             self._saliency.totals(),
         )
@@ -144,12 +151,12 @@ class GroupEvidence:
     def merge(self, shards: Sequence[Shard]) -> None:
         """Hold what all shards have shown together, in place of what was added here."""
         nodes = {node.name: node for node in self.coupling.program.graph.nodes}
-        self._moments, self._grams, self._spreads = {}, {}, {}
+        self._moments, self._grams, self._spreads, self._outcomes = {}, {}, {}, {}
         for shard in shards:
             for (group, name), moments in shard.moments.items():
-                places = self._moments.setdefault(group, {})
-                before = places.get(nodes[name])
-                places[nodes[name]] = moments if before is None else before.merge(moments)
+                _merge_into(self._moments.setdefault(group, {}), nodes[name], moments)
+            for name, moments in shard.outcomes.items():
+                _merge_into(self._outcomes, nodes[name], moments)
             for weight, gram in shard.grams.items():
                 self._grams.setdefault(weight, Gram()).merge(gram)
             for name, spread in shard.spreads.items():
@@ -184,12 +191,12 @@ class GroupEvidence:
         found = self._analysis(group)
         return None if found is None else found[1]
 
-    def elimination(self, group: Group) -> NDArray[np.float64] | None:
+    def elimination(self, group: Group, separation: float = 0.0) -> NDArray[np.float64] | None:
         """Harm at which greedy elimination removes each unit; None without data or linear readers."""
-        readers = self._prepared(group)
+        readers = self._prepared(group, separation)
         if not readers:
             return None
-        order, harm = self._eliminated(group, readers)
+        order, harm = eliminate(readers, group.units) if separation else self._eliminated(group, readers)
         scores = np.empty(group.units)
         scores[order] = np.append(harm[1:], np.inf)
         # The last unit is never removed; any score above the others says so.
@@ -236,20 +243,46 @@ class GroupEvidence:
             self._greedy[group.id] = eliminate(readers, group.units)
         return self._greedy[group.id]
 
-    def _prepared(self, group: Group) -> list[Reader]:
+    def _prepared(self, group: Group, separation: float = 0.0) -> list[Reader]:
         """The group's linear readers with their moments inverted; empty without data."""
-        return [self._reader(one, piece, gram) for one, piece, gram in self.readings(group)]
+        return [self._reader(one, piece, gram, separation) for one, piece, gram in self.readings(group)]
 
-    def _reader(self, one: Consumer, piece: Slice, gram: Gram) -> Reader:
+    def _reader(self, one: Consumer, piece: Slice, gram: Gram, separation: float) -> Reader:
         columns = one.map.columns(self.tensors[one.weight].double())
         scale = one.map.per_block(output_scale(one, self.tensors))
         spread = self._spreads[one.receiver].total() or 1.0
+        weight = columns * scale[:, None] / spread**0.5
+        if separation and one.receiver in self._outcomes:
+            # Squares add up, so that errors of two kinds are errors of more outputs.
+            apart = self._discriminants(one)
+            weight = torch.cat(
+                [
+                    (1 - separation) ** 0.5 * weight,
+                    separation**0.5 * torch.einsum("bio,cbo->bic", weight, apart),
+                ],
+                dim=2,
+            )
         factor = factored(gram.covariance(centred=one.has_intercept), RIDGE)
         return Reader(
             inverse=torch.cholesky_inverse(factor),
-            weight=columns * scale[:, None] / spread**0.5,
+            weight=weight,
             columns=torch.from_numpy(unit_columns(one, piece)),
         )
+
+    def _discriminants(self, one: Consumer) -> Tensor:
+        """What each class's score against the others reads of a layer's output, shape (classes, blocks, out).
+
+        Fisher's linear discriminant, variances within the classes taken channel by channel: class means
+        from their common mean over those variances. As long, all together, as if every output were read.
+        """
+        moments = self._outcomes[one.receiver]
+        share = (moments.count / moments.count.sum())[:, None]
+        within = moments.m2.sum(0) / moments.count.sum()
+        floor = 1e-6 * float(within.max()) + 1e-30
+        apart = share**0.5 * (moments.mean - (share * moments.mean).sum(0)) / np.maximum(within, floor)
+        length = float(np.square(apart).sum()) or 1.0
+        scaled = torch.from_numpy(apart * (apart.shape[1] / length) ** 0.5)
+        return torch.stack([one.map.per_block(row) for row in scaled])
 
     def _add_gram(self, one: Consumer, source: Tensor) -> None:
         sites = one.map.sites(one.map.size_from(source))
@@ -265,9 +298,7 @@ class GroupEvidence:
         self, group: Group, node: Node, per_unit: NDArray[np.float64], labels: NDArray[np.int64]
     ) -> None:
         batch = ClassMoments.of(per_unit, labels, self.classes)
-        of_group = self._moments.setdefault(group.id, {})
-        before = of_group.get(node)
-        of_group[node] = batch if before is None else before.merge(batch)
+        _merge_into(self._moments.setdefault(group.id, {}), node, batch)
 
     def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         if group.id not in self._anova:
@@ -317,6 +348,11 @@ class GroupEvidence:
         places = [np.flatnonzero(owner == unit) for unit in range(len(units))]
         widths = {len(place) for place in places}
         return np.stack(places) if len(widths) == 1 and 0 not in widths else None
+
+
+def _merge_into(held: dict[Node, ClassMoments], node: Node, more: ClassMoments) -> None:
+    before = held.get(node)
+    held[node] = more if before is None else before.merge(more)
 
 
 def unit_columns(one: Consumer, piece: Slice) -> Indices:

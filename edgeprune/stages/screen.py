@@ -102,7 +102,7 @@ def screen(
 
 
 def _require_data(criterion: Criterion, calibration: Split | None, name: str) -> None:
-    labelled = "moments" in criterion.needs
+    labelled = bool(criterion.needs & {"moments", "outcomes"})
     if calibration is None and criterion.needs:
         raise RequestError(
             f"criterion '{name}' needs {'labelled ' if labelled else ''}images",

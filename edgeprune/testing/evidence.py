@@ -48,7 +48,7 @@ class FakeEvidence:
         """Ascending F of Welch's kind."""
         return 3 * self._ascending(group) if "moments" in self.gathered else None
 
-    def elimination(self, group: Group) -> Floats | None:
+    def elimination(self, group: Group, separation: float = 0.0) -> Floats | None:
         """Ascending harm."""
         return np.linspace(0, 1, group.units) if "gram" in self.gathered else None
 

@@ -200,6 +200,7 @@ def answers(evidence: GroupEvidence) -> dict[Need, object]:
     return {
         "moments": evidence.f_statistic(group),
         "gram": evidence.elimination(group),
+        "outcomes": evidence._outcomes or None,
         "activations": evidence.activation_weights(group),
         "gradients": evidence.saliency(group),
     }
@@ -212,6 +213,7 @@ def test_only_what_is_needed_is_gathered(need: Need) -> None:
 
 def test_evidence_is_the_same_whatever_else_is_gathered() -> None:
     together = answers(gathered(*EVERYTHING))
+    del together["outcomes"]  # what is made of them is compared below
     for need, value in together.items():
         np.testing.assert_array_equal(np.asarray(answers(gathered(need))[need]), np.asarray(value))
 
@@ -229,3 +231,82 @@ def test_there_are_no_harms_where_nothing_reads_linearly() -> None:
     net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.ConvTranspose2d(6, 4, 3, dilation=2))
     evidence = gathered("gram", coupling=couple(capture(net.eval(), IMAGE)))
     assert evidence.harms(the_group(evidence, "0"), [[0], [1]]) is None
+
+
+# Separation: errors that move what tells the classes apart
+
+
+def test_outcomes_are_the_moments_of_what_readers_answer() -> None:
+    evidence = gathered("gram", "outcomes")
+    inputs, labels = the_images()
+    net = residual()
+    found = {node.name: moments for node, moments in evidence._outcomes.items()}
+    answer = net(inputs).detach().double()
+    assert found, "the head's answers are among them"
+    head = next(one for one in found.values() if one.mean.shape == (CLASSES, answer.shape[1]))
+    for label in range(CLASSES):
+        np.testing.assert_allclose(head.mean[label], answer[labels == label].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_discriminants_are_fishers_and_as_long_as_all_outputs() -> None:
+    evidence = gathered("gram", "outcomes")
+    group = the_group(evidence, "body.0")
+    (reading,) = evidence.readings(group)
+    moments = evidence._outcomes[reading[0].receiver]
+    rows = evidence._discriminants(reading[0])
+    assert rows.shape == (CLASSES, 1, moments.mean.shape[1])
+    assert float(rows.square().sum()) == pytest.approx(moments.mean.shape[1])
+    share = moments.count / moments.count.sum()
+    within = moments.m2.sum(0) / moments.count.sum()
+    expected = share[:, None] ** 0.5 * (moments.mean - share @ moments.mean) / within
+    ratio = rows[:, 0].numpy() / expected
+    np.testing.assert_allclose(ratio, ratio[0, 0])
+
+
+def test_a_unit_that_moves_no_class_costs_nothing_where_only_classes_count() -> None:
+    """Two units of a linear layer: one is read by what tells the classes apart, one by what does not."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+    for layer, weight in ((net[0], torch.eye(2)), (net[2], torch.diag(torch.tensor([1.0, 3.0])))):
+        assert isinstance(layer, nn.Linear)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            layer.bias.zero_()
+    random = np.random.default_rng(0)
+    labels = np.arange(400) % 2
+    values = random.uniform(0.5, 1.5, (400, 2)).astype(np.float32)
+    values[:, 0] += labels  # only the first tells the classes apart; the second is read three times as much
+    coupling = couple(capture(net.eval(), (2,)))
+    (group,) = (one for one in coupling.free() if one.units == 2)
+    found = {}
+    for separation in (0.0, 1.0):
+        evidence = GroupEvidence(coupling, [group], 2, 0, frozenset({"gram", "outcomes"}))
+        evidence.add(torch.from_numpy(values), labels)
+        scores = evidence.elimination(group, separation)
+        assert scores is not None
+        found[separation] = int(scores.argmin())
+    assert found == {0.0: 0, 1.0: 1}
+
+
+def test_outcomes_of_shards_are_those_of_all_images() -> None:
+    whole = gathered("gram", "outcomes")
+    inputs, labels = (one.numpy() for one in the_images())
+    parts = [gathered("gram", "outcomes", data=a_split(1)) for _ in range(2)]
+    for part, places in zip(parts, np.split(np.arange(IMAGES), 2), strict=True):
+        part._outcomes.clear()
+        part.add(torch.from_numpy(inputs[places]), labels[places])
+    merged = gathered("gram", "outcomes", data=a_split(1))
+    merged.merge([part.shard() for part in parts])
+    for node, moments in whole._outcomes.items():
+        np.testing.assert_allclose(merged._outcomes[node].mean, moments.mean, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(merged._outcomes[node].m2, moments.m2, rtol=1e-4, atol=1e-7)
+
+
+def test_without_labels_all_errors_count_alike() -> None:
+    bare = a_split(IMAGES)
+    coupling = tiny_coupling()
+    groups = [one for one in coupling.free() if one.kind != "blocks"]
+    evidence = GroupEvidence(coupling, groups, 0, 0, frozenset({"gram", "outcomes"}))
+    evidence.add(torch.from_numpy(next(bare.batches(IMAGES))[0]), None)
+    group = the_group(evidence, "body.0")
+    np.testing.assert_allclose(evidence.elimination(group, 0.5), evidence.elimination(group))  # type: ignore[arg-type]
