@@ -35,8 +35,9 @@ from edgeprune.core.samples import Pools
 from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
+from edgeprune.graph.objective import Objective
 from edgeprune.stages import finetune as stage
-from edgeprune.stages.finetune import Course, Objective, finetune
+from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -129,9 +130,10 @@ def test_a_plain_checkout_has_the_plug_ins_of_the_project(monkeypatch: pytest.Mo
 def test_the_peers_own_loss_is_cross_entropy() -> None:
     found, wanted = torch.randn(6, 4), torch.randn(6, 4)
     labels = torch.arange(6) % 4
-    loss = stage._loss(found, wanted, labels, recovery.OBJECTIVES[recovery.PEER])
+    loss = recovery.OBJECTIVES[recovery.PEER].loss(found, wanted, labels)
     assert torch.allclose(loss, nn.functional.cross_entropy(found, labels))
-    assert not torch.allclose(stage._loss(found, wanted, labels, recovery.OBJECTIVES[starts.OURS]), loss)
+    assert torch.allclose(recovery.OBJECTIVES[recovery.PEER].loss(found, None, labels), loss)
+    assert not torch.allclose(recovery.OBJECTIVES[starts.OURS].loss(found, wanted, labels), loss)
     assert [one.matched > 0 for one in recovery.OBJECTIVES.values()] == [True, False, False, False]
 
 
@@ -225,7 +227,7 @@ def a_line(row: str, seed: int, top1: float, **changed: object) -> dict[str, obj
         "top1_before": 91.0,
         "seconds": 60.0,
         "finetuning": {"images": 49_500},
-        "device": "a card",
+        "device": "card",
         **changed,
     }
 
@@ -234,8 +236,18 @@ def test_seeds_are_one_row_with_mean_and_deviation() -> None:
     lines = [a_line("edgeprune", seed, top1) for seed, top1 in enumerate((93.0, 93.2, 93.4))]
     other = a_line("peer", 0, 92.0, epochs=100)
     assert tables.recovery_table([other, *lines])[2:] == [
-        "| resnet56 | 2.10x | 10 | edgeprune | 3 | 91.00 | 93.20 | 0.20 | 0.01 | 49,500 | 60 | a card |",
-        "| resnet56 | 2.10x | 100 | peer | 1 | 91.00 | 92.00 | one seed | 0.01 | 49,500 | 60 | a card |",
+        "| resnet56 | 2.10x | 10 | edgeprune | 3 | 91.00 | 93.20 | 0.20 | 0.01 | 128 | 49,500 | 60 | card |",
+        "| resnet56 | 2.10x | 100 | peer | 1 | 91.00 | 92.00 | one seed | 0.01 | 128 | 49,500 | 60 | card |",
+    ]
+
+
+def test_runs_of_other_batches_or_side_by_side_are_rows_of_their_own() -> None:
+    lines = [a_line("edgeprune", 0, 93.0), a_line("edgeprune", 1, 94.0, batch=256, beside=2)]
+    assert tables.recovery_table(lines)[2:] == [
+        "| resnet56 | 2.10x | 10 | edgeprune | 1 | 91.00 | 93.00 | one seed | 0.01 | 128 | 49,500 | "
+        "60 | card |",
+        "| resnet56 | 2.10x | 10 | edgeprune | 1 | 91.00 | 94.00 | one seed | 0.01 | 256 | 49,500 | "
+        "60, 3 at once | card |",
     ]
 
 

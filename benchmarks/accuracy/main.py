@@ -210,9 +210,10 @@ _RECOVERY = """Written from one line per run of benchmarks/accuracy/recovery.py.
 its refitted network and learns the original's answers, its streams and the labels; `answers only` leaves the
 streams out; `Torch-Pruning` (group L2, all layers compared with each other, one shot, the classifier
 ignored) learns the labels by cross-entropy, as its own scripts do; `distilled` learns the answers, too.
-Images, epochs, batches of 128, optimiser and course are the same, the peak of the rate is in the table.
+Images, epochs, optimiser and course are the same, batches and the peak of the rate are in the table.
 Accuracy is that of the last epoch's weights or their average, which of them (or of the start) the selection
-images choose."""
+images choose; of the test images only the original's answers have a word in that
+(decisions/0015-known-images.md)."""
 
 SECTIONS: dict[str, Callable[[Request], list[str]]] = {
     "training-free-resnet56": partial(training_free_section, "resnet56"),

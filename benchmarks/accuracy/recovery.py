@@ -14,8 +14,8 @@ runs side by side in one process (together.py).
 
 Rows: `edgeprune`; the same without matched streams (`answers only`); `Torch-Pruning` with plain
 cross-entropy, as its own scripts train; `Torch-Pruning, distilled` with the original's answers, too. All go
-the same course over the same images through `stages.finetune`; last or averaged weights are chosen on
-selection images, the test images are looked at once, at the end.
+the same course over the same images through `stages.finetune`; weights are chosen on selection images. Of the
+test images only the original's answers have a word in that (docs/decisions/0015-known-images.md).
 """
 
 from __future__ import annotations
@@ -49,9 +49,11 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.device import placed, training_device
+from edgeprune.graph.objective import Objective
+from edgeprune.graph.settle import settled
 from edgeprune.graph.weights import copied
 from edgeprune.stages import finetune as stage
-from edgeprune.stages.finetune import BATCH, RATE, Course, Objective, finetune, settled
+from edgeprune.stages.finetune import BATCH, RATE, Course, finetune
 
 DISTILLED = f"{PEER}, distilled"
 UNMATCHED = f"{OURS}, answers only"
@@ -94,6 +96,12 @@ class Run:
     """Whether cuDNN tries its algorithms before it chooses."""
 
     @property
+    def file(self) -> str:
+        """What its trained weights are called."""
+        row, cut = self.row.replace(", ", "-").replace(" ", "-"), self.cut
+        return f"{cut.network}-{row}-{cut.speedup:g}x-{cut.seed}-{self.epochs}-{self.rate:g}.pt"
+
+    @property
     def course(self) -> Course:
         """How it is trained."""
         augment = require_augment(self.augment)
@@ -130,7 +138,7 @@ def carry_out(wanted: list[Run], places: Places, out: Path, *, jobs: int) -> Non
 
 
 def together(wanted: list[Run], places: Places, out: Path) -> None:
-    """Train all runs side by side, and append a line for each; its weights stay in a file beside them.
+    """Train all runs side by side, and append a line for each; its weights stay in a file beside the lines.
 
     Runs of one seed see the same images. Seconds are those of all runs together.
     """
@@ -150,14 +158,16 @@ def together(wanted: list[Run], places: Places, out: Path) -> None:
         ]
     )
     seconds = time.perf_counter() - started
-    # All of them, before one is chosen: minutes on a lent card are not to be had again.
-    ends = [copied(program) for _, _, program in ready]
-    torch.save({"last": ends, "averaged": averages}, out.with_suffix(".pt"))
+    for work, (_, _, program), averaged in zip(wanted, ready, averages, strict=True):
+        # Before one of them is chosen: minutes on a lent card are not to be had again.
+        torch.save({"last": copied(program), "averaged": averaged}, out.with_name(work.file))
     for work, (splits, coupling, program), start, averaged, begun in zip(
         wanted, ready, starts, averages, began, strict=True
     ):
-        kept, losses = settled(original, program, splits.selection, start, averaged, fresh=splits.test)
-        document = {"images": len(splits.training), "batch": work.batch, "kept": kept, "losses": losses}
+        choice = settled(
+            original, program, splits.selection, start, averaged, work.course.objective, fresh=splits.test
+        )
+        document = {"images": len(splits.training), "batch": work.batch, **asdict(choice)}
         line = _line(work, splits, coupling, program, begun, seconds, document)
         _append(out, {**line, "beside": len(wanted) - 1})
         _say(f"{work.row} {work.cut.speedup:g}x seed {work.cut.seed}: {line['top1']:.2f}")

@@ -13,6 +13,8 @@ from benchmarks.accuracy.trial import Outcome
 from edgeprune.core.report import Quality
 
 Line = Mapping[str, Any]
+_BATCH = 128
+"""Of lines from before they said so."""
 
 
 def training_free_table(rows: Sequence[Outcome]) -> list[str]:
@@ -70,19 +72,22 @@ def recovery_table(lines: Iterable[Line]) -> list[str]:
     for line in lines:
         fewer = round(line["macs"][0] / line["macs"][1], 2)
         key = (line["cut"]["network"], line["cut"]["speedup"], line["epochs"], line["row"], line["device"])
-        groups.setdefault((*key, line["images"], line["rate"], fewer), []).append(line)
+        course = (line["rate"], line.get("batch", _BATCH), line.get("beside", 0))
+        groups.setdefault((*key, line["images"], *course, fewer), []).append(line)
     table = [
-        "| network | fewer MACs | epochs | | seeds | top-1 before % | top-1 % | sd | learning rate | "
+        "| network | fewer MACs | epochs | | seeds | top-1 before % | top-1 % | sd | learning rate | batch | "
         "training images | seconds | machine |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for (network, _, epochs, row, device, _, rate, fewer), runs in sorted(groups.items(), key=_place):
+    for key, runs in sorted(groups.items(), key=_place):
+        network, _, epochs, row, device, _, rate, batch, beside, fewer = key
         found = [run["top1"] for run in runs]
         spread = f"{stdev(found):.2f}" if len(found) > 1 else "one seed"
         table.append(
             f"| {network} | {fewer:.2f}x | {epochs} | {row} | {len(runs)} | "
             f"{mean(run['top1_before'] for run in runs):.2f} | {mean(found):.2f} | {spread} | {rate:g} | "
-            f"{runs[0]['finetuning']['images']:,} | {mean(run['seconds'] for run in runs):.0f} | {device} |"
+            f"{batch} | {runs[0]['finetuning']['images']:,} | {mean(run['seconds'] for run in runs):.0f}"
+            f"{f', {beside + 1} at once' if beside else ''} | {device} |"
         )
     return table
 

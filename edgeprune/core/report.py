@@ -235,8 +235,15 @@ class Finetuning(Document):
     losses: dict[Weights, float | None] = Field(
         description="on the selection images; null where an answer is not finite"
     )
+    lost: int = Field(default=0, description="selection images that only the start answers right")
+    gained: int = Field(default=0, description="selection images that only the trained network answers right")
+    known: float | None = Field(
+        default=None,
+        description="points by which the original knows the selection images better than new ones; "
+        "null where nothing hung on it",
+    )
     kept: Weights = Field(
-        description="the trained weights with the smaller loss; `start` where training harmed"
+        description="the trained weights with the smaller loss; `start` where training lost more than that"
     )
 
 

@@ -29,6 +29,8 @@ from edgeprune.graph.unit_weights import UnitWeights, unit_rows
 
 # Rows per layer and batch: enough that the moments are set by the images, not by their positions.
 _ROWS = 3_200
+_FLAT = 1e-6
+"""Share of the largest variance below which a channel does not vary."""
 _BETWEEN_BATCHES = 1_000_003
 """Between the seeds of two batches: a prime above any seed people choose, so that they do not meet."""
 
@@ -103,8 +105,7 @@ class GroupEvidence:
             if node in self._receivers and "gram" in self.needs:
                 self._add_spread(node, value)
             if node in self._receivers and "outcomes" in self.needs and labels is not None:
-                channels = _per_image(node, value, self._receivers[node] % value.ndim, len(labels))
-                _merge_into(self._outcomes, node, ClassMoments.of(channels, labels, self.classes))
+                self._add_outcomes(node, value, labels)
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
             self._activity.add(node, value)
@@ -253,21 +254,23 @@ class GroupEvidence:
         spread = self._spreads[one.receiver].total() or 1.0
         weight = columns * scale[:, None] / spread**0.5
         if separation and one.receiver in self._outcomes:
-            # Squares add up, so that errors of two kinds are errors of more outputs.
-            apart = self._discriminants(one)
-            weight = torch.cat(
-                [
-                    (1 - separation) ** 0.5 * weight,
-                    separation**0.5 * torch.einsum("bio,cbo->bic", weight, apart),
-                ],
-                dim=2,
-            )
+            weight = weight @ self._metric(one, separation)
         factor = factored(gram.covariance(centred=one.has_intercept), RIDGE)
         return Reader(
             inverse=torch.cholesky_inverse(factor),
             weight=weight,
             columns=torch.from_numpy(unit_columns(one, piece)),
         )
+
+    def _metric(self, one: Consumer, separation: float) -> Tensor:
+        """What turns errors of a layer's outputs into errors that all count alike, (blocks, out, out)."""
+        apart = self._discriminants(one)
+        outputs = torch.eye(apart.shape[2], dtype=apart.dtype)
+        squares = (1 - separation) * outputs + separation * torch.einsum("cbi,cbj->bij", apart, apart)
+        # Its root; by eigenvalues, since discriminants alone are fewer than the outputs.
+        values, vectors = torch.linalg.eigh(squares)
+        root: Tensor = vectors * values.clamp_min(0).sqrt()[:, None]
+        return root
 
     def _discriminants(self, one: Consumer) -> Tensor:
         """What each class's score against the others reads of a layer's output, shape (classes, blocks, out).
@@ -278,8 +281,10 @@ class GroupEvidence:
         moments = self._outcomes[one.receiver]
         share = (moments.count / moments.count.sum())[:, None]
         within = moments.m2.sum(0) / moments.count.sum()
-        floor = 1e-6 * float(within.max()) + 1e-30
-        apart = share**0.5 * (moments.mean - (share * moments.mean).sum(0)) / np.maximum(within, floor)
+        between = moments.mean - (share * moments.mean).sum(0)
+        # A channel that hardly varies tells nothing apart, whatever its rounding says.
+        told = within > _FLAT * within.max()
+        apart = share**0.5 * between * told / np.where(told, within, 1.0)
         length = float(np.square(apart).sum()) or 1.0
         scaled = torch.from_numpy(apart * (apart.shape[1] / length) ** 0.5)
         return torch.stack([one.map.per_block(row) for row in scaled])
@@ -293,6 +298,15 @@ class GroupEvidence:
         channels = value.movedim(self._receivers[node], -1)
         rows = channels.reshape(-1, channels.shape[-1])
         self._spreads.setdefault(node, Spread()).add(rows)
+
+    def _add_outcomes(self, node: Node, value: Tensor, labels: NDArray[np.int64]) -> None:
+        """Means of an answer per image and channel; nothing where a row is not an image."""
+        shape = tensor_shape(node.meta["val"])
+        batch = shape.index(None) if None in shape else None
+        if batch is None or value.shape[batch] != len(labels):
+            return
+        means = _per_image(node, value, self._receivers[node] % value.ndim, len(labels))
+        _merge_into(self._outcomes, node, ClassMoments.of(means, labels, self.classes))
 
     def _add_moments(
         self, group: Group, node: Node, per_unit: NDArray[np.float64], labels: NDArray[np.int64]

@@ -56,8 +56,6 @@ class Learner:
         # On the device, as a recorded step reads them at every replay.
         device = self._parameters[0].device if self._parameters else torch.device("cpu")
         self._rate, self._gain = torch.zeros((), device=device), torch.zeros((), device=device)
-        self.pace = torch.zeros((), device=device)
-        """Share of the peak that the learning rate has in this step."""
         self._decay = _DECAY if masks is None else 0.0
         named = program.tensors()
         self._masks = {
@@ -67,9 +65,7 @@ class Learner:
     def begin(self) -> None:
         """Set what the next step depends on beside its loss: the learning rate, and the average's memory."""
         keep = min(_MEMORY, (1 + self._done) / (10 + self._done))
-        pace = _course(self._done, self._steps)
-        self.pace.fill_(pace)
-        self._rate.fill_(self._peak * pace)
+        self._rate.fill_(self._peak * _course(self._done, self._steps))
         self._gain.fill_(1 - keep)
         self._done += 1
 

@@ -62,8 +62,8 @@ class CutStore:
 class RefittedStore:
     """Keeps the refitted program and what the refit did, of one round.
 
-    Its weights are read into the cut network: one that was read back has other names for its values, and
-    training looks for the original's.
+    Its weights are read into the cut network, which becomes the refitted one, as it does in the stage: a
+    network that was read back has other names for its values, and training looks for the original's.
     """
 
     def __init__(self, cut: Program, round: int | None = None) -> None:

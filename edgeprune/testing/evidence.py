@@ -49,8 +49,11 @@ class FakeEvidence:
         return 3 * self._ascending(group) if "moments" in self.gathered else None
 
     def elimination(self, group: Group, separation: float = 0.0) -> Floats | None:
-        """Ascending harm."""
-        return np.linspace(0, 1, group.units) if "gram" in self.gathered else None
+        """Ascending harm, its square where it is asked for separation and outcomes are there."""
+        if "gram" not in self.gathered:
+            return None
+        harm = np.linspace(0, 1, group.units)
+        return harm**2 if separation and "outcomes" in self.gathered else harm
 
     def activation_weights(self, group: Group) -> list[Floats] | None:
         """Weights of readers that read ones."""

@@ -310,3 +310,45 @@ def test_without_labels_all_errors_count_alike() -> None:
     evidence.add(torch.from_numpy(next(bare.batches(IMAGES))[0]), None)
     group = the_group(evidence, "body.0")
     np.testing.assert_allclose(evidence.elimination(group, 0.5), evidence.elimination(group))  # type: ignore[arg-type]
+
+
+class Biased(nn.Module):
+    """A layer's bias comes from a small network over positions, the same for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("places", torch.linspace(-1, 1, 12).reshape(6, 2))
+        self.bias = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+        self.body = nn.Linear(6, 6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, values: Tensor) -> Tensor:
+        result: Tensor = self.head(F.relu(self.body(values) + self.bias(self.places).flatten()))
+        return result
+
+
+def test_answers_that_are_no_images_are_left_out_of_the_outcomes() -> None:
+    torch.manual_seed(0)
+    coupling = couple(capture(Biased().eval(), (6,)))
+    evidence = GroupEvidence(coupling, coupling.free(), CLASSES, 0, frozenset({"gram", "outcomes"}))
+    evidence.add(torch.randn(IMAGES, 6), np.arange(IMAGES) % CLASSES)
+    groups = {group.id: evidence.elimination(group, 0.5) for group in evidence.groups}
+    assert {"bias.0", "body"} <= groups.keys()
+    np.testing.assert_array_equal(
+        np.asarray(groups["bias.0"]), np.asarray(evidence.elimination(the_group(evidence, "bias.0")))
+    )
+    assert not np.allclose(
+        np.asarray(groups["body"]), np.asarray(evidence.elimination(the_group(evidence, "body")))
+    )
+
+
+def test_errors_of_two_kinds_add_up() -> None:
+    """The root of the metric, against the squared errors it stands for."""
+    evidence = gathered("gram", "outcomes")
+    ((one, _, _),) = evidence.readings(the_group(evidence, "body.0"))
+    apart, root = evidence._discriminants(one), evidence._metric(one, 0.3)
+    error = torch.randn(5, root.shape[1], dtype=root.dtype)
+    expected = 0.7 * error.square().sum(1) + 0.3 * torch.einsum("no,co->nc", error, apart[:, 0]).square().sum(
+        1
+    )
+    np.testing.assert_allclose((error @ root[0]).square().sum(1), expected, rtol=1e-9)

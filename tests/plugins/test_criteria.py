@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from edgeprune.core.errors import RequestError
 from edgeprune.core.group import Group, Role
-from edgeprune.core.registry import build, names
+from edgeprune.core.registry import build, build_from, names
 from edgeprune.testing import (
     FakeConnectionEvidence,
     FakeEvidence,
@@ -115,6 +116,15 @@ def test_statistics_rank_alone() -> None:
 def test_refit_ranks_by_elimination_and_taylor_by_saliency() -> None:
     assert scores("refit", FakeEvidence()) == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert scores("taylor", FakeEvidence()) == [0, 1, 4, 9]
+
+
+def test_refit_asks_for_classes_where_they_count() -> None:
+    plain, apart = build("criteria", "refit"), build_from("criteria", "refit?separation=0.5")
+    assert plain.needs == {"gram"}
+    assert apart.needs == {"gram", "outcomes"}
+    assert scores("refit", FakeEvidence(), separation=0.5) == pytest.approx([0, 1 / 9, 4 / 9, 1])
+    with pytest.raises(RequestError):
+        build_from("criteria", "refit?separation=1.5")
 
 
 def test_group_l2_takes_in_everything_that_goes_with_a_unit() -> None:
