@@ -22,6 +22,7 @@ from edgeprune.graph.couple import Coupling
 from edgeprune.graph.eliminate import RIDGE, Reader, eliminate, harm_without
 from edgeprune.graph.finite import require_finite
 from edgeprune.graph.gram import Gram, Spread, factored, sample
+from edgeprune.graph.image_rows import Order, means, orders
 from edgeprune.graph.nodes import tensor_shape
 from edgeprune.graph.replay import observe
 from edgeprune.graph.saliency import Saliency
@@ -63,6 +64,7 @@ class GroupEvidence:
     _grams: dict[str, Gram] = field(default_factory=dict)
     _spreads: dict[Node, Spread] = field(default_factory=dict)
     _outcomes: dict[Node, ClassMoments] = field(default_factory=dict)
+    _orders: dict[Node, Order] | None = None
     _greedy: dict[str, tuple[list[int], NDArray[np.float64]]] = field(default_factory=dict)
     _anova: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
@@ -97,6 +99,7 @@ class GroupEvidence:
         ModelError
             A layer answers with NaN or infinity.
         """
+        rows = self._row_orders(inputs) if labels is not None else {}
         # By the batch, so that it shows the same whichever process looks at it.
         self._random.manual_seed(self.seed + _BETWEEN_BATCHES * place)
 
@@ -104,14 +107,16 @@ class GroupEvidence:
             require_finite(node, value)
             if node in self._receivers and "gram" in self.needs:
                 self._add_spread(node, value)
-            if node in self._receivers and "outcomes" in self.needs and labels is not None:
-                self._add_outcomes(node, value, labels)
+            if labels is not None and node in self._receivers and "outcomes" in self.needs and node in rows:
+                axis = self._receivers[node] % value.ndim
+                per_image = means(node, value, axis, len(labels), rows[node])
+                _merge_into(self._outcomes, node, ClassMoments.of(per_image, labels, self.classes))
             for one in self._by_source.get(node, []):
                 self._add_gram(one, value)
             self._activity.add(node, value)
             if labels is not None:
-                for group, axis, indices in self._sources.get(node, []):
-                    per_image = _per_image(node, value, axis, len(labels))
+                for group, axis, indices in self._sources.get(node, []) if node in rows else ():
+                    per_image = means(node, value, axis, len(labels), rows[node])
                     self._add_moments(group, node, per_image[:, indices].mean(2), labels)
 
         watched = {*self._receivers, *self._by_source, *self._sources, *self._activity.sources}
@@ -299,14 +304,12 @@ class GroupEvidence:
         rows = channels.reshape(-1, channels.shape[-1])
         self._spreads.setdefault(node, Spread()).add(rows)
 
-    def _add_outcomes(self, node: Node, value: Tensor, labels: NDArray[np.int64]) -> None:
-        """Means of an answer per image and channel; nothing where a row is not an image."""
-        shape = tensor_shape(node.meta["val"])
-        batch = shape.index(None) if None in shape else None
-        if batch is None or value.shape[batch] != len(labels):
-            return
-        means = _per_image(node, value, self._receivers[node] % value.ndim, len(labels))
-        _merge_into(self._outcomes, node, ClassMoments.of(means, labels, self.classes))
+    def _row_orders(self, inputs: Tensor) -> dict[Node, Order]:
+        """Whose the rows of the values with moments are; asked once."""
+        if self._orders is None:
+            outcomes = self._receivers if "outcomes" in self.needs else ()
+            self._orders = orders(self.coupling.program, inputs[:1], {*self._sources, *outcomes})
+        return self._orders
 
     def _add_moments(
         self, group: Group, node: Node, per_unit: NDArray[np.float64], labels: NDArray[np.int64]
@@ -373,15 +376,3 @@ def unit_columns(one: Consumer, piece: Slice) -> Indices:
     """Where each unit is among a layer's columns, in every block, shape (units, width * taps)."""
     columns = piece.indices[:, :, None] * one.map.taps + np.arange(one.map.taps)
     return np.asarray(columns.reshape(len(piece.indices), -1))
-
-
-def _per_image(node: Node, value: Tensor, axis: int, images: int) -> NDArray[np.float64]:
-    """Means over everything but an axis, shape (images, size).
-
-    Windows of one image lie side by side in the batch axis, as `view(batch, ...)` puts them.
-    """
-    batch = tensor_shape(node.meta["val"]).index(None)
-    others = [other for other in range(value.ndim) if other not in {batch, axis}]
-    means = value.mean(others) if others else value
-    rows = (means if batch < axis else means.T).double().numpy()
-    return np.asarray(rows.reshape(images, -1, rows.shape[1]).mean(1))
