@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -36,6 +36,8 @@ _RATES = {OURS: 0.02, PEER: 0.05, recovery.DISTILLED: 0.05}
 """Peaks for ten epochs: a network that answers at random has further to go than one that was refitted."""
 _CALIBRATION = {"resnet56": 1_000, "resnet20": 2_000, "fashion": 2_000}
 """Images: on two cores the refit of ResNet-56 gets on with 1,000 in three minutes."""
+_UNLABELLED = "l2"
+"""The criterion of tables that do without labels."""
 _SPEEDUPS = {"resnet56": (2.0, 2.5), "resnet20": (2.0,)}
 
 
@@ -43,11 +45,12 @@ _SPEEDUPS = {"resnet56": (2.0, 2.5), "resnet20": (2.0,)}
 class Request:
     """How it is measured, and what is kept of another machine's runs."""
 
-    scale: Scale
+    criterion: str | None
+    """None for the default, and for one without labels where a table does without them."""
     calibration: int | None
     """Images; None for what suits the network."""
-    unlabelled: str
-    """The criterion of tables that do without labels."""
+    test: int | None
+    multiple: int
     only: tuple[str, ...]
     """Criteria or ablations by name; all without."""
     kept: Path | None
@@ -55,9 +58,10 @@ class Request:
     images: int | None
     """To train on."""
 
-    def scale_of(self, network: str) -> Scale:
-        """The scale of a network's tables."""
-        return replace(self.scale, calibration=self.calibration or _CALIBRATION[network])
+    def scale_of(self, network: str, default: str = DEFAULT_CRITERION) -> Scale:
+        """The scale of a network's tables, with their default criterion."""
+        images = self.calibration or _CALIBRATION[network]
+        return Scale(self.criterion or default, images, self.test, self.multiple)
 
 
 def main() -> None:
@@ -69,9 +73,10 @@ def main() -> None:
     if unknown:
         sys.exit(f"error: no section {', '.join(sorted(unknown))}\nhint: {', '.join(SECTIONS)}")
     request = Request(
-        Scale(options.criterion or DEFAULT_CRITERION, 0, options.test, options.multiple),
+        options.criterion,
         options.calibration,
-        options.criterion or "l2",
+        options.test,
+        options.multiple,
         tuple(one for one in options.only.split(",") if one),
         options.kept,
         options.epochs,
@@ -87,7 +92,7 @@ def main() -> None:
 
 
 def training_free_section(network: str, request: Request) -> list[str]:
-    scale = replace(request.scale_of(network), criterion=request.unlabelled)
+    scale = request.scale_of(network, _UNLABELLED)
     lines = [f"## {network} cut without labels or training", "", _TRAINING_FREE, scale.words()]
     lines += [f"Channels are ranked by `{scale.criterion}`.", ""]
     for speedup in _SPEEDUPS[network]:
@@ -233,7 +238,9 @@ def _options(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
     parser.add_argument("--kept", type=Path, metavar="FILE", help="lines of recovery.py, not measured again")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these criteria, ablations, networks")
-    parser.add_argument("--criterion", help=f"default {DEFAULT_CRITERION}, l2 where labels are not used")
+    parser.add_argument(
+        "--criterion", help=f"default {DEFAULT_CRITERION}, {_UNLABELLED} where labels are not used"
+    )
     parser.add_argument("--multiple", type=int, default=1)
     parser.add_argument("--calibration", type=int, help=f"default {_CALIBRATION}")
     parser.add_argument("--test", type=int, help="test images, of all")

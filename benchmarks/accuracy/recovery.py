@@ -99,7 +99,7 @@ class Run:
     def file(self) -> str:
         """What its trained weights are called."""
         row, cut = self.row.replace(", ", "-").replace(" ", "-"), self.cut
-        return f"{cut.network}-{row}-{cut.speedup:g}x-{cut.seed}-{self.epochs}-{self.rate:g}.pt"
+        return f"{cut.network}-{row}-{cut.speedup:g}x-{cut.seed}-{self.epochs}-{self.rate:g}-{self.batch}.pt"
 
     @property
     def course(self) -> Course:

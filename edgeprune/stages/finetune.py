@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -103,11 +103,7 @@ def finetune(
         processes=team.count,
         matched=len(matched),
         precision=_precision(),
-        losses=choice.losses,
-        lost=choice.lost,
-        gained=choice.gained,
-        known=choice.known,
-        kept=choice.kept,
+        **asdict(choice),
     )
 
 
@@ -176,7 +172,6 @@ def step_of(
     device = training_device()
     half, cuda = has_bfloat16(device), device.type == "cuda"
     turned = cuda and channels_last(shrunk)
-    matched = matched if objective.matched else ()
     teacher, pupil = tapped(original, matched), tapped(shrunk, matched)
 
     def step(inputs: Tensor, labels: Tensor | None, share: float) -> Tensor:
