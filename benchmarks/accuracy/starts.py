@@ -49,7 +49,8 @@ class Cut:
     def file(self) -> str:
         """What its kept start is called."""
         way = self.criterion.replace("?", "-") if self.maker == OURS else PEER_WAY.replace(" ", "-")
-        return f"{self.network}-{self.maker}-{way}-{self.speedup:g}x-{self.multiple}-{self.seed}.pt"
+        how = f"{self.speedup:g}x-{self.multiple}-{self.calibration}-{self.seed}"
+        return f"{self.network}-{self.maker}-{way}-{how}.pt"
 
 
 def start_of(cut: Cut, subject: Subject, splits: Splits, original: Coupling, kept: Path | None) -> Program:

@@ -52,6 +52,9 @@ class Evidence(Protocol):
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
         """Mean l-`order` norm of each unit's producing weights, shape (units,)."""
 
+    def group_norm(self, group: Group) -> NDArray[np.float64]:
+        """Euclidean norm of all weights that go with each unit, those of its readers too, shape (units,)."""
+
     def weights(self, group: Group, roles: Iterable[Role]) -> list[NDArray[np.float64]]:
         """Trained values of the group's slices of some roles, each (units, width, other axes flattened)."""
 

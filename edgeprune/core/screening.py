@@ -55,7 +55,7 @@ class GroupScreening(Document):
     measured: dict[int, float] = Field(
         default={}, description="harm by number of removed units, where it was measured on the whole network"
     )
-    magnitude: tuple[float, ...]
+    magnitude: tuple[float, ...] = Field(description="norm of all weights that go with the unit")
     f_statistic: tuple[float, ...] | None = None
     p_value: tuple[float, ...] | None = None
     significant: int | None = Field(

@@ -174,6 +174,10 @@ class GroupEvidence:
         """Mean l-`order` norm of each unit's producing weights."""
         return self._weights.magnitude(group, order)
 
+    def group_norm(self, group: Group) -> NDArray[np.float64]:
+        """Euclidean norm of all weights that go with each unit, those of its readers too."""
+        return self._weights.group_norm(group)
+
     def weights(self, group: Group, roles: Iterable[Role]) -> list[NDArray[np.float64]]:
         """Trained values of the group's slices, each of shape (units, width, other axes flattened)."""
         return self._weights.of(group, roles)

@@ -51,6 +51,14 @@ class UnitWeights:
         ]
         return np.asarray(np.mean(norms, axis=0), dtype=np.float64)
 
+    def group_norm(self, group: Group) -> Floats:
+        """Euclidean norm over all slices of each unit, shape (units,) (DepGraph, Fang et al. 2023).
+
+        The weights that make the unit, those that read it, and its per-channel parameters.
+        """
+        slices = self.of(group, ("producer", "consumer", "attached"))
+        return np.asarray(np.sqrt(sum(np.square(rows).sum((1, 2)) for rows in slices)), dtype=np.float64)
+
     def gains(self, group: Group) -> Floats | None:
         """Mean absolute batch-norm gain of each unit, shape (units,); None without batch norm."""
         found = [

@@ -221,7 +221,7 @@ def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, n
         scores=rounded(scores),
         order=tuple(order.tolist()),
         harm=rounded(evidence.harm(group, scores, order.tolist())),
-        magnitude=rounded(evidence.magnitude(group, 2)),
+        magnitude=rounded(evidence.group_norm(group)),
     )
     if f_statistic is None or p_value is None:
         return ranked

@@ -30,6 +30,11 @@ class FakeEvidence:
         """Ascending magnitudes."""
         return self._ascending(group) + 1
 
+    def group_norm(self, group: Group) -> Floats:
+        """The norm of the weights of all slices, which ascends."""
+        slices = self.weights(group, ("producer", "consumer", "attached"))
+        return np.asarray(np.sqrt(sum(np.square(rows).sum((1, 2)) for rows in slices)))
+
     def weights(self, group: Group, roles: Iterable[Role]) -> list[Floats]:
         """Two weights per slice of unit u, both u + 1."""
         wanted = set(roles)

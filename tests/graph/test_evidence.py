@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import get_args
 
 import numpy as np
@@ -83,6 +84,19 @@ def test_a_tied_parameter_comes_once() -> None:
     # The weight and bias of embed, both axes of the shared weight, two biases, the head.
     rows = evidence.weights(group, ("producer", "consumer", "attached"))
     assert [one.shape[2] for one in rows] == [8, 1, 12, 12, 1, 1, 10]
+
+
+def test_the_norm_of_a_group_takes_in_everything_that_goes_with_a_unit() -> None:
+    evidence, net = gathered(), residual()
+    made = [net.get_parameter(f"{layer}.0.weight").flatten(1) for layer in ("stem", "last")]
+    read = [net.get_parameter("body.0.weight").transpose(0, 1).flatten(1), net.get_parameter("head.weight").T]
+    norms = [
+        net.get_parameter(f"{layer}.1.{name}")[:, None]
+        for layer, name in itertools.product(("stem", "last"), ("weight", "bias"))
+    ]
+    expected = torch.cat([*made, *read, *norms], 1).double().norm(dim=1)
+    found = evidence.group_norm(the_group(evidence, "stem.0"))
+    np.testing.assert_allclose(found, expected.detach(), rtol=1e-6)
 
 
 def test_gains_are_the_mean_over_the_batch_norms_of_a_unit() -> None:

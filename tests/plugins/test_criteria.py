@@ -29,6 +29,9 @@ class Told(FakeEvidence):
     def magnitude(self, group: Group, order: float) -> Floats:
         return order * np.array([10.0, 20.0, 10.0, 30.0])
 
+    def group_norm(self, group: Group) -> Floats:
+        return np.array([20.0, 40.0, 20.0, 60.0])
+
 
 class Weighted(FakeEvidence):
     """Four units with two producing weights and one reading weight each."""
@@ -99,7 +102,7 @@ def test_screening_leaves_its_weight_to_the_run_unless_it_is_given() -> None:
 @pytest.mark.parametrize("norm", ["minmax", "log", "rank"])
 def test_units_that_are_all_alike_score_zero(norm: str) -> None:
     class Alike(FakeEvidence):
-        def magnitude(self, group: Group, order: float) -> Floats:
+        def group_norm(self, group: Group) -> Floats:
             return np.full(group.units, 7.0)
 
         def f_statistic(self, group: Group) -> Floats | None:

@@ -24,5 +24,4 @@ class GroupL2:
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units with small weights everywhere come first."""
-        slices = evidence.weights(group, ("producer", "consumer", "attached"))
-        return np.asarray(np.sqrt(sum(np.square(rows).sum((1, 2)) for rows in slices)), dtype=np.float64)
+        return evidence.group_norm(group)

@@ -34,8 +34,12 @@ class Screening:
     needs: ClassVar[frozenset[Need]] = frozenset({"moments"})
 
     def score(self, group: Group, evidence: Evidence) -> Floats:
-        """Units that separate no class and carry little weight come first."""
-        return self._weighted(evidence.f_statistic(group), evidence.magnitude(group, 2))
+        """Units that separate no class and carry little weight come first.
+
+        A unit's magnitude is the norm of everything that goes with it, as `group-l2` has it: what is small
+        in its readers is no loss either (docs/decisions/0017-group-magnitude.md).
+        """
+        return self._weighted(evidence.f_statistic(group), evidence.group_norm(group))
 
     def score_connections(self, weight: str, evidence: ConnectionEvidence) -> Floats:
         """Connections that separate no class and carry little weight come first.
