@@ -52,7 +52,8 @@ def compress(
     rounds: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Cut in so many rounds, each with its share of epochs; default 1, for connections 5."
+            min=1,
+            help="Cut in so many rounds, each with its share of epochs; default 1, of connections up to 20.",
         ),
     ] = None,
     criterion: Annotated[

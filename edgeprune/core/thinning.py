@@ -45,7 +45,7 @@ class Thinning(Document):
     rounds: int | None = Field(
         default=None,
         ge=1,
-        description="of taking away and training; default: five, fewer where there are fewer than ten epochs",
+        description="of taking away and training; default: one for each epoch of the first half, at most 20",
     )
 
     @model_validator(mode="after")

@@ -40,10 +40,12 @@ class Learner:
         peak: float,
         steps: int,
         team: Processes,
+        annealed: bool = True,
         masks: Mapping[str, Mask] | None = None,
     ) -> None:
         self._program, self._team = program, team
         self._peak, self._steps, self._done = peak, steps, 0
+        self._annealed = annealed
         # In the graph's order: a program that was read back keeps it, whatever its module does.
         tensors = list({id(one): one for one in program.tensors().values()}.values())
         self._parameters: list[Tensor] = [
@@ -65,7 +67,7 @@ class Learner:
     def begin(self) -> None:
         """Set what the next step depends on beside its loss: the learning rate, and the average's memory."""
         keep = min(_MEMORY, (1 + self._done) / (10 + self._done))
-        self._rate.fill_(self._peak * _course(self._done, self._steps))
+        self._rate.fill_(self._peak * _course(self._done, self._steps, self._annealed))
         self._gain.fill_(1 - keep)
         self._done += 1
 
@@ -153,9 +155,11 @@ def _clip(gradients: list[Tensor]) -> None:
         torch._foreach_mul_(gradients, (_CLIP / (length + 1e-6)).clamp(max=1.0))
 
 
-def _course(step: int, steps: int) -> float:
-    """Share of the peak at a step: a short rise, then a cosine to zero."""
+def _course(step: int, steps: int, annealed: bool) -> float:
+    """Share of the peak at a step: a short rise, then a cosine to zero, or, not annealed, the peak."""
     warm = max(1, round(_WARM * steps))
     if step < warm:
         return (step + 1) / (warm + 1)
+    if not annealed:
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))

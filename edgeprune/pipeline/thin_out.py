@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_CRITERION = "screening"
 UNLABELLED_CRITERION = "wanda"
 DATA_FREE_CRITERION = "l2"
-_ROUNDS = 5
-"""Rounds where nothing is said, fewer than ten epochs leave fewer."""
+_ROUNDS = 20
+"""At most, where nothing is said."""
 
 
 def thin_out(job: Job) -> Made:
@@ -51,7 +51,7 @@ def thin_out(job: Job) -> Made:
         if epochs:
             trained = run.stage(
                 f"train {number}",
-                partial(_train, job, network, sparsity, epochs, number),
+                partial(_train, job, network, sparsity, epochs, number, last=number == len(courses)),
                 FinetunedStore(number),
                 shared=True,
             )
@@ -78,8 +78,11 @@ def default_connection_criterion(calibration: Split | None) -> str:
 
 
 def shared_out(epochs: int, rounds: int | None) -> list[int]:
-    """Epochs for each round: the last, after which nothing goes any more, has half of them or more."""
-    count = rounds or max(1, min(_ROUNDS, epochs // 2))
+    """Epochs for each round: the last, after which nothing goes any more, has half of them or more.
+
+    Where nothing is said, one for each of the others, as long as there are no more than `_ROUNDS`.
+    """
+    count = rounds or min(_ROUNDS, epochs // 2 + 1)
     each = max(1, epochs // (2 * (count - 1))) if count > 1 else 0
     return [*[each] * (count - 1), epochs - each * (count - 1)]
 
@@ -101,7 +104,9 @@ def _thin(job: Job, network: Program, done: float) -> Sparsity:
     )
 
 
-def _train(job: Job, network: Program, sparsity: Sparsity, epochs: int, number: int) -> Finetuned:
+def _train(
+    job: Job, network: Program, sparsity: Sparsity, epochs: int, number: int, *, last: bool
+) -> Finetuned:
     assert job.splits is not None
     asked = job.request.recovery
     course = Course(
@@ -110,6 +115,8 @@ def _train(job: Job, network: Program, sparsity: Sparsity, epochs: int, number: 
         augment=asked.augment or default_augment(job.original.input_size),
         # Every round sees the images in an order of its own.
         seed=job.request.seed + number - 1,
+        # One course over all rounds: connections go while the rate is high, what is left settles.
+        annealed=last,
     )
     return Finetuned(
         *finetune(
@@ -120,7 +127,8 @@ def _train(job: Job, network: Program, sparsity: Sparsity, epochs: int, number: 
             course,
             fresh=job.splits.test,
             masks=sparsity.masks(),
-            checkpoint=job.run.folder / hidden(f"checkpoint-{number}.pt"),
+            # One for all rounds: the state of a round that is finished is of no use.
+            checkpoint=job.run.folder / hidden("checkpoint.pt"),
             team=job.run.team,
             progress=job.progress,
         )

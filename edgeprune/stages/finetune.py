@@ -45,6 +45,8 @@ class Course:
     seed: int = 0
     batch: int = BATCH
     objective: Objective = field(default_factory=Objective)
+    annealed: bool = True
+    """Whether the learning rate falls to zero in the end; it need not where another course goes on."""
 
 
 def finetune(
@@ -131,7 +133,12 @@ def _train(
     progress.start("finetune", course.epochs * epochs.steps)
     with placed(original, device), placed(shrunk, device), training(shrunk):
         learner = Learner(
-            shrunk, peak=course.learning_rate, steps=course.epochs * epochs.steps, team=team, masks=masks
+            shrunk,
+            peak=course.learning_rate,
+            steps=course.epochs * epochs.steps,
+            team=team,
+            annealed=course.annealed,
+            masks=masks,
         )
         state = team.told(checkpoint.load) if checkpoint is not None else None
         done = 0 if state is None else state.epochs

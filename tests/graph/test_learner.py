@@ -17,8 +17,8 @@ from edgeprune.graph.weights import write
 STEPS = 12
 
 
-def learner_of(program: Program) -> Learner:
-    return Learner(program, peak=0.05, steps=STEPS, team=ALONE)
+def learner_of(program: Program, *, annealed: bool = True) -> Learner:
+    return Learner(program, peak=0.05, steps=STEPS, team=ALONE, annealed=annealed)
 
 
 def twin(program: Program) -> Program:
@@ -33,15 +33,15 @@ def loss_of(program: Program, number: int) -> Tensor:
     return answers.square().sum() if number == 4 else answers.square().mean()
 
 
-def trained(program: Program) -> Learner:
-    one = learner_of(program)
+def trained(program: Program, *, annealed: bool = True) -> Learner:
+    one = learner_of(program, annealed=annealed)
     for number in range(STEPS):
         one.begin()
         one.step(loss_of(program, number), 1.0)
     return one
 
 
-def by_torch(program: Program, *, peak: float) -> dict[str, list[Tensor]]:
+def by_torch(program: Program, *, peak: float, annealed: bool = True) -> dict[str, list[Tensor]]:
     """The weights after each step, by torch's own optimiser and clipping."""
     parameters = dict(program.module.named_parameters())
     groups = [
@@ -49,7 +49,7 @@ def by_torch(program: Program, *, peak: float) -> dict[str, list[Tensor]]:
         {"params": [one for one in parameters.values() if one.ndim <= 1], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.SGD(groups, lr=peak, momentum=0.9, nesterov=True)
-    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, _share)
+    falling = torch.optim.lr_scheduler.LambdaLR(optimiser, _share if annealed else _level)
     seen: dict[str, list[Tensor]] = {name: [] for name in parameters}
     for number in range(STEPS):
         optimiser.zero_grad()
@@ -67,10 +67,16 @@ def _share(step: int) -> float:
     return 0.5 if step == 0 else 0.5 * (1 + math.cos(math.pi * (step - 1) / (STEPS - 1)))
 
 
-def test_it_steps_as_torch_does() -> None:
+def _level(step: int) -> float:
+    """One step of half the peak, then the peak."""
+    return 0.5 if step == 0 else 1.0
+
+
+@pytest.mark.parametrize("annealed", [True, False])
+def test_it_steps_as_torch_does(annealed: bool) -> None:
     program = tiny()
-    expected = by_torch(twin(program), peak=0.05)
-    trained(program)
+    expected = by_torch(twin(program), peak=0.05, annealed=annealed)
+    trained(program, annealed=annealed)
     for name, one in program.module.named_parameters():
         assert torch.allclose(one, expected[name][-1], rtol=1e-4, atol=1e-6), name
 
