@@ -134,11 +134,10 @@ def test_the_peers_own_loss_is_cross_entropy() -> None:
     assert torch.allclose(loss, nn.functional.cross_entropy(found, labels))
     assert torch.allclose(recovery.OBJECTIVES[recovery.PEER].loss(found, None, labels), loss)
     assert not torch.allclose(recovery.OBJECTIVES[starts.OURS].loss(found, wanted, labels), loss)
-    assert [one.matched > 0 for one in recovery.OBJECTIVES.values()] == [True, False, False, False]
 
 
 def test_networks_trained_side_by_side_end_as_they_do_alone() -> None:
-    courses = [Course(2, 0.03, "flip"), Course(2, 0.03, "flip", objective=Objective(matched=0.0))]
+    courses = [Course(2, 0.03, "flip"), Course(2, 0.03, "flip", objective=Objective(distilled=0.2))]
     courses.append(Course(2, 0.01, "none", seed=4, objective=recovery.OBJECTIVES[starts.PEER]))
     original, train = SUBJECT.program(), a_split(300)
 

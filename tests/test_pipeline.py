@@ -19,7 +19,7 @@ from edgeprune.core.errors import DataError, RequestError, StorageError
 from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
 from edgeprune.core.recovery import Recovery
-from edgeprune.core.report import Finetuning, Qualities, Report
+from edgeprune.core.report import Qualities, Report
 from edgeprune.core.request import Budget
 from edgeprune.graph.capture import Program
 from edgeprune.stages.draw import draw
@@ -331,8 +331,6 @@ def test_training_that_was_interrupted_goes_on_to_the_same_weights(desk: Path) -
         with pytest.raises(KeyboardInterrupt):
             compress(desk, out, progress=Steps("export the original", left=stop), **options)
     assert_same_network(shrunk(desk / "at-once"), shrunk(desk / "in-parts"))
-    (document,) = (desk / "in-parts").rglob("finetuning.json")
-    assert Finetuning.model_validate_json(document.read_text(encoding="utf-8")).matched > 0
 
 
 def test_a_command_of_ones_own_trains_in_place_of_the_loop(desk: Path, whole: Report) -> None:

@@ -174,7 +174,7 @@ def _recover_here(request: Request) -> None:
         recovery.Run(
             row=row,
             cut=Cut(
-                maker=OURS if row in (OURS, recovery.UNMATCHED) else PEER,
+                maker=OURS if row == OURS else PEER,
                 network="resnet56",
                 speedup=2.1,
                 seed=0,
@@ -212,9 +212,9 @@ batch in turn; medians of seven rounds. What is kept is two numbers per channel 
 number of images. That F equals scipy.stats.f_oneway to 1e-6 and that shards merge to the same numbers are
 tests (tests/core/test_moments.py, tests/graph/test_evidence.py)."""
 _RECOVERY = """Written from one line per run of benchmarks/accuracy/recovery.py. `edgeprune` starts from
-its refitted network and learns the original's answers, its streams and the labels; `answers only` leaves the
-streams out; `Torch-Pruning` (group L2, all layers compared with each other, one shot, the classifier
-ignored) learns the labels by cross-entropy, as its own scripts do; `distilled` learns the answers, too.
+its refitted network and learns the original's answers and the labels; `Torch-Pruning` (group L2, all layers
+compared with each other, one shot, the classifier ignored) learns the labels by cross-entropy, as its own
+scripts do; `distilled` learns the answers, too.
 Images, epochs, optimiser and course are the same, batches and the peak of the rate are in the table.
 Accuracy is that of the last epoch's weights or their average, which of them (or of the start) the selection
 images choose; of the test images only the original's answers have a word in that

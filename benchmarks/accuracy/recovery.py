@@ -12,10 +12,10 @@ with --weights and --data where the files lie elsewhere than in the shared data.
 card, they do not share it: more --jobs hide what each does on the processor, no more. --together trains all
 runs side by side in one process (together.py).
 
-Rows: `edgeprune`; the same without matched streams (`answers only`); `Torch-Pruning` with plain
-cross-entropy, as its own scripts train; `Torch-Pruning, distilled` with the original's answers, too. All go
-the same course over the same images through `stages.finetune`; weights are chosen on selection images. Of the
-test images only the original's answers have a word in that (docs/decisions/0015-known-images.md).
+Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy, as its own scripts train; `Torch-Pruning,
+distilled` with the original's answers, too. All go the same course over the same images through
+`stages.finetune`; weights are chosen on selection images. Of the test images only the original's answers have
+a word in that (docs/decisions/0015-known-images.md).
 """
 
 from __future__ import annotations
@@ -56,13 +56,7 @@ from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import BATCH, RATE, Course, finetune
 
 DISTILLED = f"{PEER}, distilled"
-UNMATCHED = f"{OURS}, answers only"
-OBJECTIVES = {
-    OURS: Objective(),
-    UNMATCHED: Objective(matched=0.0),
-    PEER: Objective(distilled=0.0, smoothing=0.0, matched=0.0),
-    DISTILLED: Objective(matched=0.0),
-}
+OBJECTIVES = {OURS: Objective(), PEER: Objective(distilled=0.0, smoothing=0.0), DISTILLED: Objective()}
 """What each row learns from."""
 ROWS = (*OBJECTIVES,)
 _TIMED = 100
@@ -282,7 +276,7 @@ def _runs(options: argparse.Namespace) -> list[Run]:
         Run(
             row=row,
             cut=Cut(
-                maker=OURS if row in (OURS, UNMATCHED) else PEER,
+                maker=OURS if row == OURS else PEER,
                 network=options.network,
                 speedup=speedup,
                 seed=seed,

@@ -25,7 +25,6 @@ from edgeprune.graph.held_images import Part, batches
 from edgeprune.graph.learner import Learner
 from edgeprune.graph.processes import ALONE
 from edgeprune.graph.repeated import CudaGraphs, Repeated
-from edgeprune.graph.streams import streams
 from edgeprune.graph.train_mode import training
 from edgeprune.stages.finetune import Course, Step, epochs_of, step_of
 
@@ -49,8 +48,6 @@ def trained_together(
     """
     progress = progress or Silent()
     device = training_device()
-    # Before the networks move: shapes are looked at on the processor.
-    matched = [_matched(one) for one in pupils]
     with ExitStack() as stack:
         for program in _different([one for pupil in pupils for one in (pupil.original, pupil.shrunk)]):
             stack.enter_context(placed(program, device))
@@ -63,8 +60,8 @@ def trained_together(
             for one in pupils
         ]
         steps = [
-            step_of(learner, one.original, one.shrunk, names, one.course.objective)
-            for learner, one, names in zip(learners, pupils, matched, strict=True)
+            step_of(learner, one.original, one.shrunk, one.course.objective)
+            for learner, one in zip(learners, pupils, strict=True)
         ]
         step = Repeated(
             _side_by_side(steps, sources.places, device), CudaGraphs() if device.type == "cuda" else None
@@ -134,10 +131,6 @@ def _side_by_side(
         return torch.stack(losses)
 
     return step
-
-
-def _matched(pupil: Pupil) -> tuple[str, ...]:
-    return streams(pupil.original, pupil.shrunk) if pupil.course.objective.matched else ()
 
 
 def _different(programs: Sequence[Program]) -> list[Program]:

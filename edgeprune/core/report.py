@@ -228,9 +228,6 @@ class Finetuning(Document):
     learning_rate: float
     augment: Augment = Field(description="what was done to the images")
     processes: int = Field(default=1, description="that trained together")
-    matched: int = Field(
-        default=0, description="values inside the network that had to come out like the original's, too"
-    )
     precision: Literal["float32", "bfloat16"]
     losses: dict[Weights, float | None] = Field(
         description="on the selection images; null where an answer is not finite"

@@ -1,8 +1,7 @@
-"""Objective: what a network in training is asked for: the original's answers, the labels, the streams."""
+"""Objective: what a network in training is asked for: the original's answers, and the labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,24 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _TEMPERATURE = 2.0
-_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """How much each of them counts."""
+    """How much each of the two counts."""
 
     distilled: float = 0.7
     """Share of the loss that asks for the original's answers; the rest asks for the labels."""
     smoothing: float = 0.1
     """Of the labels only: the original's answers are soft already."""
-    matched: float = 200.0
-    """Weight of the streams' mean error against the losses of the answers."""
 
     @property
     def judging(self) -> Objective:
-        """The same of answers only, and of the labels as they are: what weights are compared by."""
-        return replace(self, smoothing=0.0, matched=0.0)
+        """The same of the labels as they are: what weights are compared by."""
+        return replace(self, smoothing=0.0)
 
     def loss(self, found: Tensor, wanted: Tensor | None, labels: Tensor | None) -> Tensor:
         """Cross-entropy on labels and on the original's softened answers (Hinton et al. 2015).
@@ -48,12 +44,3 @@ class Objective:
             )
             parts.append(share * _TEMPERATURE**2 * soft)
         return torch.stack(parts).sum()
-
-
-def apart(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Squared error of streams (images, ...) over their squares, averaged over all (Romero et al. 2015)."""
-    parts = [
-        ((one - other).flatten(1).square().sum(1) / other.flatten(1).square().sum(1).clamp_min(_TINY)).mean()
-        for one, other in zip(found, wanted, strict=True)
-    ]
-    return torch.stack(parts).mean()

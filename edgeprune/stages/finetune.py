@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,11 +23,10 @@ from edgeprune.graph.checkpoint import Checkpoint, question_of
 from edgeprune.graph.device import channels_last, has_bfloat16, placed, training_device
 from edgeprune.graph.held_images import batches
 from edgeprune.graph.learner import Learner
-from edgeprune.graph.objective import Objective, apart
+from edgeprune.graph.objective import Objective
 from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
 from edgeprune.graph.settle import settled
-from edgeprune.graph.streams import streams, tapped
 from edgeprune.graph.train_mode import training
 from edgeprune.graph.weights import copied
 
@@ -91,9 +90,7 @@ def finetune(
     progress = progress or Silent()
     epochs = epochs_of(course, original, train, team)
     start = copied(shrunk)
-    # A network with one weight in many has no room for another's maps beside its answers.
-    matched = streams(original, shrunk) if masks is None and course.objective.matched else ()
-    averages = _train(original, shrunk, matched, epochs, course, masks, checkpoint, team, progress)
+    averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
     choice = settled(original, shrunk, selection, start, averages, course.objective, fresh=fresh, team=team)
     return shrunk, Finetuning(
         epochs=course.epochs,
@@ -103,7 +100,6 @@ def finetune(
         learning_rate=course.learning_rate,
         augment=course.augment,
         processes=team.count,
-        matched=len(matched),
         precision=_precision(),
         **asdict(choice),
     )
@@ -118,7 +114,6 @@ def epochs_of(course: Course, original: Program, train: Split, team: Processes =
 def _train(
     original: Program,
     shrunk: Program,
-    matched: Sequence[str],
     epochs: Epochs,
     course: Course,
     masks: Mapping[str, Mask] | None,
@@ -145,9 +140,7 @@ def _train(
         if state is not None:
             learner.restore(state, done=done * epochs.steps)
             progress.advance(done * epochs.steps)
-        step = _recorded(
-            step_of(learner, original, shrunk, matched, course.objective), _recorder(device, team)
-        )
+        step = _recorded(step_of(learner, original, shrunk, course.objective), _recorder(device, team))
         images = batches(epochs, device)
         for number in range(done, course.epochs):
             torch.manual_seed(_dropout_seed(course.seed, number, team.rank))
@@ -169,9 +162,7 @@ Step = Callable[[Tensor, Tensor | None, float], Tensor]
 """A step of training on inputs, labels and the share they have in a batch; it returns the loss."""
 
 
-def step_of(
-    learner: Learner, original: Program, shrunk: Program, matched: Sequence[str], objective: Objective
-) -> Step:
+def step_of(learner: Learner, original: Program, shrunk: Program, objective: Objective) -> Step:
     """One step of `shrunk`, which `learner` holds, on the device where both programs are; not recorded.
 
     The original is not asked where its answers have no weight.
@@ -179,22 +170,18 @@ def step_of(
     device = training_device()
     half, cuda = has_bfloat16(device), device.type == "cuda"
     turned = cuda and channels_last(shrunk)
-    teacher, pupil = tapped(original, matched), tapped(shrunk, matched)
 
     def step(inputs: Tensor, labels: Tensor | None, share: float) -> Tensor:
         if turned:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        wanted: list[Tensor] = []
+        wanted: Tensor | None = None
         # No weight is used twice, and a recording must not find one that was cast before it began.
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
-            if labels is None or objective.distilled or matched:
+            if labels is None or objective.distilled:
                 with torch.no_grad():
-                    wanted = [one.float() for one in teacher(inputs)]
-            found, *streams_found = (one.float() for one in pupil(inputs))
-        loss = objective.loss(found, wanted[0] if wanted else None, labels)
-        if matched:
-            loss = loss + objective.matched * apart(streams_found, wanted[1:])
-        return learner.step(loss, share)
+                    wanted = original.run(inputs).float()
+            found = shrunk.module(inputs).float()
+        return learner.step(objective.loss(found, wanted, labels), share)
 
     return step
 

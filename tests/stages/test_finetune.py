@@ -23,9 +23,7 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.graph.held_images import HeldImages
-from edgeprune.graph.objective import Objective
 from edgeprune.graph.processes import ALONE, Processes
-from edgeprune.graph.streams import streams, tapped
 from edgeprune.stages import finetune as stage
 from edgeprune.stages.finetune import Course, finetune
 from edgeprune.stages.plan import plan
@@ -115,26 +113,6 @@ def test_both_losses_fall_on_images_that_were_not_trained_on() -> None:
     assert after[1] < before[1]
 
 
-def test_what_both_networks_go_through_comes_closer_where_it_is_matched() -> None:
-    inputs = torch.from_numpy(next(a_split(100, seed=3).batches(100))[0])
-
-    def error(weight: float) -> float:
-        original, program = narrowed(speedup=1.3)
-        names = streams(original, program)
-        course = Course(4, objective=Objective(matched=weight))
-        done, document = finetune(original, program, a_split(512), a_split(100, seed=5), course)
-        assert document.matched == (len(names) if weight else 0)
-        assert names
-        with torch.no_grad():
-            found, wanted = (tapped(one, names)(inputs)[1:] for one in (done, original))
-        return sum(
-            float((one - other).square().sum() / other.square().sum())
-            for one, other in zip(found, wanted, strict=True)
-        )
-
-    assert error(Objective().matched) < 0.8 * error(0.0)
-
-
 def test_without_labels_it_learns_from_the_originals_answers() -> None:
     original, program = narrowed()
     test = answered(a_split(200, seed=1), original)
@@ -182,7 +160,6 @@ def test_the_document_says_what_was_done_and_which_weights_were_kept() -> None:
         "learning_rate": 0.02,
         "augment": "shift",
         "processes": 1,
-        "matched": 0,
     }
     found = {name: loss for name, loss in document.losses.items() if loss is not None}
     assert [*found] == ["start", "last", "averaged"]
