@@ -18,16 +18,16 @@ def test_every_row_is_a_run_of_its_own() -> None:
 
 
 def test_the_default_criterion_is_not_named_in_the_command() -> None:
-    ours, magnitude = lenets.CONNECTIONS[2], lenets.CONNECTIONS[3]
+    ours, taylor = lenets.CONNECTIONS[:2]
     assert "--criterion" not in ours.command()
-    assert magnitude.command() == [*ours.command(), "--criterion", "l2"]
+    assert taylor.command() == [*ours.command(), "--criterion", "taylor"]
 
 
 def test_a_finished_row_is_told_with_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lenets, "RUNS", tmp_path)
     file = delivered(here=measured()).model_copy(update={"deflated": 1234})
     kept = THINNED.model_copy(update={"kept": {"a": 2662}, "parameters": 500})
-    row, other = lenets.CONNECTIONS[:2]
+    row, other = lenets.CONNECTIONS[0], lenets.CONNECTIONS[4]
     row.folder.mkdir(parents=True)
     a_report(file, thinned=kept).save(row.folder / "report.json")
     lines = [*lenets.table((row, other))]
