@@ -101,7 +101,7 @@ def test_a_narrower_state_makes_a_narrower_module() -> None:
 def test_a_kept_start_is_the_start_again(tmp_path: Path) -> None:
     splits, coupling = SUBJECT.splits(0, calibration=60), couple(SUBJECT.program())
     made = starts.start_of(CUT, SUBJECT, splits, coupling, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["tiny-edgeprune-refit-1.5x-1-60-0.pt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-edgeprune-refit-60-1.5x-1-0.pt"]
     bare = dataclasses.replace(splits, calibration=None)  # type: ignore[arg-type]  # nothing is worked out again
     found = starts.start_of(CUT, SUBJECT, bare, coupling, tmp_path)
     assert count(coupling).macs / count(couple(found)).macs >= 1.5

@@ -89,9 +89,11 @@ class Steps(Heard):
     """Stops the run after so many steps of training, too."""
 
     left: int = -1
+    taken: list[int] = field(default_factory=list)
 
     def advance(self, steps: int = 1) -> None:
         if self.started[-1] == "finetune":
+            self.taken.append(steps)
             self.left -= steps
             if self.left == 0:
                 raise KeyboardInterrupt
@@ -328,8 +330,10 @@ def test_a_normed_stream_stays_whole_unless_its_norm_is_allowed(desk: Path) -> N
 def test_training_that_was_interrupted_goes_on_to_the_same_weights(desk: Path) -> None:
     options: dict[str, object] = {"epochs": 3, "recovery": Recovery(learning_rate=0.02, augment="flip")}
     for out, stop in (("at-once", -1), ("in-parts", 3), ("in-parts", -1)):
+        progress = Steps("export the original", left=stop)
         with pytest.raises(KeyboardInterrupt):
-            compress(desk, out, progress=Steps("export the original", left=stop), **options)
+            compress(desk, out, progress=progress, **options)
+    assert progress.taken[0] > 1, "epochs that were finished are not done again"
     assert_same_network(shrunk(desk / "at-once"), shrunk(desk / "in-parts"))
 
 

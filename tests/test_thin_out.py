@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,7 +26,9 @@ from edgeprune.core.sparsity import Sparsity
 from edgeprune.core.thinning import Pattern, Thinning
 from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import layers
+from edgeprune.pipeline import thin_out
 from edgeprune.pipeline.thin_out import shared_out
+from edgeprune.stages.finetune import Course, finetune
 
 Array = NDArray[np.generic]
 THINNING = Thinning(times=6, rounds=2)
@@ -198,6 +201,21 @@ def test_training_in_rounds_that_was_interrupted_goes_on_to_the_same_weights(
         assert (desk / "in-parts" / name).read_bytes() == (desk / "whole" / name).read_bytes()
     with pytest.raises(StorageError, match=r"holds another run \(different: thinning\)"):
         compress(desk, "whole", **{**options, "thinning": Thinning(times=7, rounds=2)})
+
+
+def test_the_rate_falls_in_the_last_round_only_and_rounds_share_a_checkpoint(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    courses: list[Course] = []
+
+    def noted(*given: Any, **options: Any) -> Any:
+        courses.append(given[4])
+        return finetune(*given, **options)
+
+    monkeypatch.setattr(thin_out, "finetune", noted)
+    stopped(desk, "courses", thinning=Thinning(times=6, rounds=3), epochs=3, formats=("onnx",))
+    assert [one.annealed for one in courses] == [False, False, True]
+    assert [one.name for one in (desk / "courses" / ".edgeprune").glob("checkpoint*")] == ["checkpoint.pt"]
 
 
 def stopped(desk: Path, out: str, **options: object) -> Sparsity:

@@ -78,7 +78,7 @@ def narrow(network: str, parameters: str, criterion: str, *training: str) -> Row
 CRITERIA = ("screening", "l2", "random")
 OF_CONNECTIONS = ("screening", "taylor", "l2", "random")
 LENET_300_100 = ("--epochs", "40", "--learning-rate", "0.2")
-NARROW = ("--epochs", "40", "--learning-rate", "0.1")
+NARROW = ("--epochs", "24", "--learning-rate", "0.1")
 STRUCTURED = (
     *(narrow("lenet_5", "64k", one, "--epochs", "4", "--learning-rate", "0.03") for one in CRITERIA),
     *(narrow("mlp", "81800", one, "--epochs", "15", "--learning-rate", "0.05") for one in CRITERIA),
@@ -90,8 +90,8 @@ CONNECTIONS = (
     *(replace(thin("lenet_5", "28.9x", one, *NARROW), after=STRUCTURED[0]) for one in OF_CONNECTIONS),
 )
 CONNECTIONS_TEXT = """\
-Seed 0. Connections go in 19 rounds of an epoch each, on the cubic schedule of Zhu & Gupta (2017), at the
-peak of the learning rate; in the 21 epochs after the last it falls. Zeros stay zero. Trained on 59,500
+Seed 0. Connections go in rounds of an epoch each, on the cubic schedule of Zhu & Gupta (2017), at the peak
+of the learning rate, which falls in the last round, of half the epochs. Zeros stay zero. Trained on 59,500
 images with the original's answers and the labels; 500 other training images choose between last and
 averaged weights and, for `screening`, the weight of F. Errors are those of the finished network on the
 10,000 test images, with their 95 % Wilson interval. "Parameters" counts biases, too; "packed" is the

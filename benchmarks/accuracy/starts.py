@@ -48,9 +48,9 @@ class Cut:
     @property
     def file(self) -> str:
         """What its kept start is called."""
-        way = self.criterion.replace("?", "-") if self.maker == OURS else PEER_WAY.replace(" ", "-")
-        how = f"{self.speedup:g}x-{self.multiple}-{self.calibration}-{self.seed}"
-        return f"{self.network}-{self.maker}-{way}-{how}.pt"
+        ours = f"{self.criterion.replace('?', '-')}-{self.calibration}"
+        way = ours if self.maker == OURS else PEER_WAY.replace(" ", "-")
+        return f"{self.network}-{self.maker}-{way}-{self.speedup:g}x-{self.multiple}-{self.seed}.pt"
 
 
 def start_of(cut: Cut, subject: Subject, splits: Splits, original: Coupling, kept: Path | None) -> Program:

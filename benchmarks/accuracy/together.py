@@ -56,7 +56,13 @@ def trained_together(
         sources = _Sources(pupils, device)
         epochs = pupils[0].course.epochs
         learners = [
-            Learner(one.shrunk, peak=one.course.learning_rate, steps=epochs * sources.steps, team=ALONE)
+            Learner(
+                one.shrunk,
+                peak=one.course.learning_rate,
+                steps=epochs * sources.steps,
+                team=ALONE,
+                annealed=one.course.annealed,
+            )
             for one in pupils
         ]
         steps = [

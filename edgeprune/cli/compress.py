@@ -53,7 +53,8 @@ def compress(
         int | None,
         typer.Option(
             min=1,
-            help="Cut in so many rounds, each with its share of epochs; default 1, of connections up to 20.",
+            help="Cut in so many rounds, each with its share of epochs; default 1, with connection one "
+            "for each epoch of the first half, at most 20.",
         ),
     ] = None,
     criterion: Annotated[

@@ -109,7 +109,9 @@ def _cut_once(job: Job, turn: Round, before: Made | None) -> Made:
 def _recovered(job: Job, turn: Round, made: Made, splits: Splits) -> Made:
     """Refitted, and trained for the round's share of the epochs."""
     refitted = job.run.stage(
-        turn.name("compensate"), lambda: _compensate(job, made, splits), RefittedStore(turn.early)
+        turn.name("compensate"),
+        lambda: _compensate(job, made, splits),
+        RefittedStore(made.program, turn.early),
     )
     made = dataclasses.replace(made, program=refitted.program, compensation=refitted.compensation)
     epochs = turn.epochs(job.request.epochs)

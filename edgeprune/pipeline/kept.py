@@ -12,6 +12,7 @@ from edgeprune.core.report import Compensation, Delivery, Finetuning, Proof
 from edgeprune.graph.capture import Program
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.stored import Programs
+from edgeprune.graph.weights import write
 from edgeprune.stages.shrink import replay
 
 MODEL = "model.pt2"
@@ -59,9 +60,14 @@ class CutStore:
 
 
 class RefittedStore:
-    """Keeps the refitted program and what the refit did, of one round."""
+    """Keeps the refitted program and what the refit did, of one round.
 
-    def __init__(self, round: int | None = None) -> None:
+    Its weights are read into the cut network, which becomes the refitted one, as it does in the stage: a
+    network that was read back is another graph, and the checkpoint of its training would not be known again.
+    """
+
+    def __init__(self, cut: Program, round: int | None = None) -> None:
+        self._cut = cut
         self._program = Programs(hidden(_of_round("refitted.pt2", round)))
         self._document = Documents(Compensation, hidden(_of_round("compensation.json", round)))
 
@@ -74,7 +80,8 @@ class RefittedStore:
 
     def read(self, folder: Path) -> Refitted:
         """Read both again."""
-        return Refitted(self._program.read(folder), self._document.read(folder))
+        write(self._cut, self._program.read(folder).tensors())
+        return Refitted(self._cut, self._document.read(folder))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

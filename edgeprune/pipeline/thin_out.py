@@ -80,7 +80,8 @@ def default_connection_criterion(calibration: Split | None) -> str:
 def shared_out(epochs: int, rounds: int | None) -> list[int]:
     """Epochs for each round: the last, after which nothing goes any more, has half of them or more.
 
-    Where nothing is said, one for each of the others, as long as there are no more than `_ROUNDS`.
+    Where nothing is said, one for each of the others, as long as there are no more than `_ROUNDS`; where more
+    rounds are asked for than that leaves room for, the last has less.
     """
     count = rounds or min(_ROUNDS, epochs // 2 + 1)
     each = max(1, epochs // (2 * (count - 1))) if count > 1 else 0
@@ -115,7 +116,7 @@ def _train(
         augment=asked.augment or default_augment(job.original.input_size),
         # Every round sees the images in an order of its own.
         seed=job.request.seed + number - 1,
-        # One course over all rounds: connections go while the rate is high, what is left settles.
+        # Connections go while the rate is high, and what is left of them settles in the last round.
         annealed=last,
     )
     return Finetuned(
