@@ -81,6 +81,10 @@ class Program:
     module: GraphModule
     inputs: tuple[Input, ...]
 
+    def afresh(self) -> Program:
+        """The same network captured again: after a cut, the graph knows its sizes only then."""
+        return Program(self.exported().module(check_guards=False), self.inputs)
+
     @property
     def input_size(self) -> tuple[int, ...]:
         """Sizes of the first input, without the batch."""

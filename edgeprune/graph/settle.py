@@ -79,12 +79,6 @@ def settled(
     return choice
 
 
-def unsettled(trained: Program, averages: Mapping[str, Tensor]) -> Settled:
-    """Write the averages into a program that goes on learning: what a high rate left is no result yet."""
-    write(trained, averages)
-    return Settled("averaged", {}, 0, 0, None)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Standing:
     """The mean loss, infinite where an answer is not finite, and which images were answered right.

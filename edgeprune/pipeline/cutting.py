@@ -141,9 +141,8 @@ def _ranked(job: Job, before: Made | None) -> Arrangement:
 
 
 def _coupled_again(job: Job, program: Program) -> Coupling:
-    """The groups of a network that was cut: captured afresh, so that its graph knows its sizes."""
-    fresh = Program(program.exported().module(check_guards=False), program.inputs)
-    return couple(fresh, job.request.allow_inexact)
+    """The groups of a network that was cut."""
+    return couple(program.afresh(), job.request.allow_inexact)
 
 
 def _screen(job: Job, coupling: Coupling) -> Screening:

@@ -228,7 +228,8 @@ class _Mender:
 
     def _rounded(self, bits: int) -> Program:
         """Weights of fewer than eight bits go with activations in float32, which need no evening out."""
-        program = self._final if bits < 8 else equalised(self._final, self._calibration)
+        final = self._final.afresh()
+        program = final if bits < 8 else equalised(final, self._calibration)
         return rounded(program, self._calibration, bits, seed=self._request.seed)
 
 

@@ -116,7 +116,8 @@ def _train(
         augment=asked.augment or default_augment(job.original.input_size),
         # Every round sees the images in an order of its own.
         seed=job.request.seed + number - 1,
-        # Connections go while the rate is high, and what is left of them settles in the last round.
+        # Connections go while the rate is high, and what is left of them settles in the last round. A round
+        # that diverged is not gone on from: its start comes back.
         annealed=last,
     )
     return Finetuned(

@@ -26,7 +26,7 @@ from edgeprune.graph.learner import Learner
 from edgeprune.graph.objective import Objective
 from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
-from edgeprune.graph.settle import settled, unsettled
+from edgeprune.graph.settle import settled
 from edgeprune.graph.train_mode import training
 from edgeprune.graph.weights import copied
 
@@ -45,8 +45,7 @@ class Course:
     batch: int = BATCH
     objective: Objective = field(default_factory=Objective)
     annealed: bool = True
-    """Whether the learning rate falls to zero in the end. It does not where another course goes on; then the
-    average stays, and nothing is compared."""
+    """Whether the learning rate falls to zero in the end; it need not where another course goes on."""
 
 
 def finetune(
@@ -92,12 +91,7 @@ def finetune(
     epochs = epochs_of(course, original, train, team)
     start = copied(shrunk)
     averages = _train(original, shrunk, epochs, course, masks, checkpoint, team, progress)
-    if course.annealed:
-        choice = settled(
-            original, shrunk, selection, start, averages, course.objective, fresh=fresh, team=team
-        )
-    else:
-        choice = unsettled(shrunk, averages)
+    choice = settled(original, shrunk, selection, start, averages, course.objective, fresh=fresh, team=team)
     return shrunk, Finetuning(
         epochs=course.epochs,
         images=len(train),

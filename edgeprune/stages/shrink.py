@@ -39,8 +39,7 @@ def shrink(coupling: Coupling, plan: Plan) -> tuple[Program, Plan, Proof]:
             "locked": {**plan.locked, **proven.refused},
         }
     )
-    fresh = couple(Program(proven.program.exported().module(check_guards=False), coupling.program.inputs))
-    measured = count(fresh)
+    measured = count(couple(proven.program.afresh()))
     # A prediction that a fresh count contradicts is a bug in a rule, not the user's mistake.
     assert measured.model_copy(update={"peak_activation_bytes": 0}) == done.after.model_copy(
         update={"peak_activation_bytes": 0}
