@@ -11,12 +11,17 @@ from tiny import ELSEWHERE, unlabelled
 
 from edgeprune.core.progress import Silent
 from edgeprune.core.quantization import Guard, Quantized
+from edgeprune.core.registry import build
 from edgeprune.core.report import Delivery
 from edgeprune.core.request import Budget, Request
 from edgeprune.core.samples import Splits
 from edgeprune.graph.capture import Program
+from edgeprune.graph.couple import couple
 from edgeprune.pipeline.quantizing import guard_of, quantized
 from edgeprune.stages.export import export
+from edgeprune.stages.plan import plan
+from edgeprune.stages.screen import screen
+from edgeprune.stages.shrink import shrink
 
 
 def asked(**options: object) -> Request:
@@ -92,6 +97,14 @@ def test_a_channel_that_takes_the_range_for_itself_is_evened_out_and_nothing_goe
             signals[trial.repaired].append(trial.snr_db)
         assert max(signals[False]) < 1
         assert min(signals[True]) > 20
+
+
+def test_weights_of_a_network_that_was_cut_are_rounded_too(tmp_path: Path) -> None:
+    coupling = couple(trained())
+    ranks = screen(coupling, None, build("criteria", "l2"), name="l2")
+    final, _, _ = shrink(coupling, plan(coupling, ranks, Budget(speedup=8.0), multiple=1))
+    found = made(tmp_path, asked(precisions=("int4-weight-only",)), splits(), final=final)
+    assert [one.path for one in found.artifacts] == ["model.int4-weight-only.onnx"]
 
 
 def test_without_images_there_is_nothing_to_guard_and_int8_is_dynamic(tmp_path: Path) -> None:
