@@ -178,8 +178,7 @@ def step_of(learner: Learner, original: Program, shrunk: Program, objective: Obj
         # No weight is used twice, and a recording must not find one that was cast before it began.
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
             if labels is None or objective.distilled:
-                with torch.no_grad():
-                    wanted = original.run(inputs).float()
+                wanted = original.run(inputs).float()
             found = shrunk.module(inputs).float()
         return learner.step(objective.loss(found, wanted, labels), share)
 
