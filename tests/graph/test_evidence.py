@@ -99,6 +99,15 @@ def test_the_norm_of_a_group_takes_in_everything_that_goes_with_a_unit() -> None
     np.testing.assert_allclose(found, expected.detach(), rtol=1e-6)
 
 
+def test_a_unit_whose_weights_are_all_zero_has_no_norm() -> None:
+    program = tiny()
+    with torch.no_grad():
+        for one in program.module.parameters():
+            one.zero_()
+    evidence = gathered(coupling=couple(program))
+    assert not evidence.group_norm(the_group(evidence, "stem.0")).any()
+
+
 def test_gains_are_the_mean_over_the_batch_norms_of_a_unit() -> None:
     net = SITUATIONS["residual_add"].build()
     random = torch.Generator().manual_seed(0)
