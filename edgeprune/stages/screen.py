@@ -17,7 +17,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options, Screening
-from edgeprune.graph.choice import harms_of
+from edgeprune.graph.choice import harms_of, least
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.evidence import GroupEvidence
 from edgeprune.graph.measured_harm import MeasuredHarm, affordable_images, branch_harm, measured_harms
@@ -133,7 +133,7 @@ def _gather(evidence: GroupEvidence, images: Split | None, team: Processes, prog
 def _chosen(
     criterion: OpenCriterion, evidence: GroupEvidence, selection: Split | None, team: Processes
 ) -> tuple[Criterion, Choice | None]:
-    """The candidate whose cuts lose least; the criterion as it is where none can be told from another."""
+    """The first candidate, or one that loses less; the criterion as it is where nothing can be compared."""
     candidates = criterion.candidates()
     rankings = evidence
     if candidates and selection is not None:
@@ -144,12 +144,17 @@ def _chosen(
     harms = harms_of(candidates, evidence.groups, rankings, evidence) if candidates else None
     if harms is None:
         return criterion, None
+    best, p_values = least(harms)
     compared = [
-        Candidate(options=_options(one), harm=float(f"{harm:.9g}"))
-        for one, harm in zip(candidates, harms, strict=True)
+        Candidate(
+            options=_options(one),
+            harm=float(f"{harm:.9g}"),
+            p_value=None if p_value is None else float(f"{p_value:.3g}"),
+        )
+        for one, harm, p_value in zip(candidates, harms.mean(1), p_values, strict=True)
     ]
     choice = Choice(images=0 if selection is None else len(selection), candidates=tuple(compared))
-    return candidates[int(np.argmin(harms))], choice
+    return candidates[best], choice
 
 
 def _options(criterion: Criterion) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import get_args
 
 import numpy as np
@@ -25,7 +25,9 @@ from edgeprune.core.samples import Samples, Split
 from edgeprune.core.screening import GroupScreening, Screening
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.plugins.criteria.screening import Screening as Weighted
 from edgeprune.stages.screen import screen
+from edgeprune.testing import Floats
 
 IMAGES = 150
 DATA_FREE = ("l2", "l1", "group-l2", "bn-scale", "fpgm", "lamp", "random")
@@ -189,15 +191,27 @@ def test_a_run_does_not_pay_for_statistics_that_its_criterion_does_not_need(crit
     assert screened(criterion, data=data, also=get_args(Need)).groups["stem.0"].f_statistic is not None
 
 
-def test_the_weight_of_f_is_the_one_that_loses_least_on_other_images() -> None:
+def test_f_has_a_weight_only_where_that_loses_less_by_more_than_chance() -> None:
     found = screened("screening", data=a_split(IMAGES), selection=a_split(80, seed=1))
     assert found.choice is not None
     assert found.choice.images == 80
-    harms = {one.options["alpha"]: one.harm for one in found.choice.candidates}
-    assert list(harms) == [0, 0.1, 0.3, 0.5, 0.7, 1]
-    assert found.options == {"alpha": min(harms, key=harms.__getitem__), "norm": "minmax"}
-    chosen = screened(f"screening?alpha={found.options['alpha']}", data=a_split(IMAGES))
-    assert chosen.groups == found.groups
+    first, *others = found.choice.candidates
+    assert [one.options["alpha"] for one in found.choice.candidates] == [0, 0.1, 0.3, 0.5, 0.7, 1]
+    assert first.p_value is None
+    assert all(one.p_value is None or one.p_value > 0.05 for one in others)
+    assert found.options == {"alpha": 0, "norm": "minmax"}
+    assert screened("screening?alpha=0", data=a_split(IMAGES)).groups == found.groups
+
+
+@pytest.mark.parametrize("better", [0.3, 0.7])
+def test_the_weight_of_f_that_loses_less_is_taken(better: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def harms_of(candidates: Sequence[Weighted], groups: Sequence[Group], *_: object) -> Floats:
+        lost = [[0.1 if one.alpha == better else 0.2 + 0.01 * n for n in range(6)] for one in candidates]
+        return np.array(lost)
+
+    monkeypatch.setattr("edgeprune.stages.screen.harms_of", harms_of)
+    found = screened("screening", data=a_split(IMAGES), selection=a_split(80, seed=1))
+    assert found.options["alpha"] == better
 
 
 def test_without_other_images_the_choice_says_that_it_had_none() -> None:
