@@ -66,7 +66,7 @@ def trained_together(
             for one in pupils
         ]
         steps = [
-            step_of(learner, one.original, one.shrunk, one.course.objective)
+            step_of(learner, one.original, one.shrunk, one.course)
             for learner, one in zip(learners, pupils, strict=True)
         ]
         step = Repeated(

@@ -44,3 +44,8 @@ class Objective:
             )
             parts.append(share * _TEMPERATURE**2 * soft)
         return torch.stack(parts).sum()
+
+
+def agreed(answers: Tensor) -> Tensor:
+    """One answer for several of shape (times, images, classes): its softened probabilities are their mean."""
+    return _TEMPERATURE * F.log_softmax(answers / _TEMPERATURE, 2).logsumexp(0)

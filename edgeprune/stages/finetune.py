@@ -23,7 +23,7 @@ from edgeprune.graph.checkpoint import Checkpoint, question_of
 from edgeprune.graph.device import channels_last, has_bfloat16, placed, training_device
 from edgeprune.graph.held_images import batches
 from edgeprune.graph.learner import Learner
-from edgeprune.graph.objective import Objective
+from edgeprune.graph.objective import Objective, agreed
 from edgeprune.graph.processes import ALONE, Processes
 from edgeprune.graph.repeated import CudaGraphs, Record, Repeated
 from edgeprune.graph.settle import settled
@@ -140,7 +140,7 @@ def _train(
         if state is not None:
             learner.restore(state, done=done * epochs.steps)
             progress.advance(done * epochs.steps)
-        step = _recorded(step_of(learner, original, shrunk, course.objective), _recorder(device, team))
+        step = _recorded(step_of(learner, original, shrunk, course), _recorder(device, team))
         images = batches(epochs, device)
         for number in range(done, course.epochs):
             torch.manual_seed(_dropout_seed(course.seed, number, team.rank))
@@ -162,12 +162,13 @@ Step = Callable[[Tensor, Tensor | None, float], Tensor]
 """A step of training on inputs, labels and the share they have in a batch; it returns the loss."""
 
 
-def step_of(learner: Learner, original: Program, shrunk: Program, objective: Objective) -> Step:
+def step_of(learner: Learner, original: Program, shrunk: Program, course: Course) -> Step:
     """One step of `shrunk`, which `learner` holds, on the device where both programs are; not recorded.
 
-    The original is not asked where its answers have no weight.
+    The original is not asked where its answers have no weight. Where images are mirrored it is asked about
+    both sides of each, and both answers count alike (docs/decisions/0014-what-training-asks-for.md).
     """
-    device = training_device()
+    device, objective = training_device(), course.objective
     half, cuda = has_bfloat16(device), device.type == "cuda"
     turned = cuda and channels_last(shrunk)
 
@@ -179,6 +180,9 @@ def step_of(learner: Learner, original: Program, shrunk: Program, objective: Obj
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
             if labels is None or objective.distilled:
                 wanted = original.run(inputs).float()
+                if course.augment == "flip" and inputs.ndim == 4 and wanted.ndim == 2:
+                    mirrored = original.run(inputs.flip(-1)).float()
+                    wanted = agreed(torch.stack([wanted, mirrored]))
             found = shrunk.module(inputs).float()
         return learner.step(objective.loss(found, wanted, labels), share)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edgeprune.core.errors import DataError, GateError, StorageError
 from edgeprune.core.progress import Silent
+from edgeprune.core.recovery import Augment
 from edgeprune.core.registry import build
 from edgeprune.core.report import Finetuning
 from edgeprune.core.request import Budget
@@ -121,6 +122,26 @@ def test_without_labels_it_learns_from_the_originals_answers() -> None:
     done, document = finetune(original, program, bare, chosen_by, Course(4))
     assert losses(original, done, test)[1] < before[1]
     assert not document.labelled
+
+
+@pytest.mark.parametrize(("augment", "asked"), [("flip", 2), ("shift", 1)])
+def test_the_original_is_asked_about_both_sides_of_what_is_mirrored(
+    augment: Augment, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, program = narrowed()
+    seen: list[Tensor] = []
+    run = Program.run
+
+    def noted(self: Program, inputs: Tensor) -> Tensor:
+        if self is original:
+            seen.append(inputs.clone())
+        return run(self, inputs)
+
+    monkeypatch.setattr(Program, "run", noted)
+    finetune(original, program, a_split(60), a_split(40, seed=5), Course(1, augment=augment))
+    training = [one for one in seen if len(one) == 60]
+    assert len(training) == asked
+    assert torch.equal(training[-1], training[0].flip(-1) if asked == 2 else training[0])
 
 
 def test_every_parameter_and_statistic_moves_and_the_original_does_not() -> None:
