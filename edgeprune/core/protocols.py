@@ -103,7 +103,11 @@ class OpenCriterion(Criterion, Protocol):
     """A criterion that leaves an option to the run."""
 
     def candidates(self) -> Sequence[Criterion]:
-        """The criterion with the option set, once for each value to compare; empty when it is set."""
+        """The criterion with the option set, once for each value to compare; empty when it is set.
+
+        Of rankings of units the first is taken unless another one loses less by more than chance; of
+        rankings of connections the one that loses least.
+        """
 
 
 class ConnectionEvidence(Protocol):

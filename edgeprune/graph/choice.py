@@ -18,6 +18,8 @@ from edgeprune.graph.evidence import GroupEvidence
 # A quarter, half and three quarters of a group's units: where plans end up.
 _SHARES = (0.25, 0.5, 0.75)
 _LEVEL = 0.05
+_ROUNDING = 1e-6
+"""Of the mean harm: what differs by less between groups differs by rounding."""
 
 
 def harms_of(
@@ -62,7 +64,7 @@ def least(harms: NDArray[np.float64]) -> tuple[int, list[float | None]]:
     differences = harms - harms[0]
     groups = harms.shape[1]
     for place, one in enumerate(differences):
-        if groups > 1 and (error := one.std(ddof=1) / np.sqrt(groups)) > 0:
+        if groups > 1 and (error := one.std(ddof=1) / np.sqrt(groups)) > _ROUNDING * harms[0].mean():
             p_values[place] = float(student.cdf(one.mean() / error, groups - 1))
     tested = [place for place, p_value in enumerate(p_values) if p_value is not None]
     if not tested:
@@ -73,6 +75,9 @@ def least(harms: NDArray[np.float64]) -> tuple[int, list[float | None]]:
 
 
 def _removals(candidates: Sequence[Criterion], group: Group, rankings: Evidence) -> list[list[int]]:
-    """The units that go first, for each candidate and each share."""
+    """The units that go first, for each candidate and each share.
+
+    In order: the same units have the same harm, to the last bit.
+    """
     orders = [np.argsort(one.score(group, rankings), kind="stable").tolist() for one in candidates]
-    return [order[: round(share * group.units)] for order in orders for share in _SHARES]
+    return [sorted(order[: round(share * group.units)]) for order in orders for share in _SHARES]

@@ -28,10 +28,10 @@ _MEMORY = 0.999
 class Learner:
     """A program, its optimiser and the average of its weights; all processes hold the same.
 
-    At a learning rate of 0.01 the entries of a layer's weight move by a hundredth of their size at the start,
-    whatever the gradient's (graph/orthogonal.py); all else moves by a hundredth of its gradient. What `masks`
-    leave out must be zero at the beginning, and stays zero: it gets no gradient. Then the weights go by their
-    gradients, too, as an orthogonal matrix has no zeros.
+    At a learning rate of 0.01 a step moves a layer's weight by up to about a hundredth of its size at the
+    start, whatever the size of the gradient (graph/orthogonal.py). Norms, biases and weights that are no such
+    matrix go by their gradients. What `masks` leave out must be zero at the beginning, and stays zero: it
+    gets no gradient. Then all weights go by their gradients, as an orthogonal matrix has no zeros.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Learner:
     def _descend(self, moved: list[int], gradients: list[Tensor]) -> None:
         """Nesterov's step as Sutskever et al. 2013 write it, and torch.optim.SGD takes it; no weight decays.
 
-        Decay of 5e-4 would take two percent of the weights in ten epochs at rate 0.02.
+        In front of a batch norm a weight's size only says how far a step turns it, and training is short.
         """
         parameters = [self._parameters[place] for place in moved]
         momenta = [self._momenta[place] for place in moved]

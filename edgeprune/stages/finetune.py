@@ -32,6 +32,8 @@ from edgeprune.graph.weights import copied
 
 BATCH = 128
 RATE = 0.01
+_METHOD = "orthogonal steps, both sides"
+"""Changes with how training goes on from a checkpoint, so that none of another method is taken up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,8 @@ def _train(
 ) -> dict[str, Tensor]:
     """Run the epochs that are not done yet; the averaged weights."""
     device = training_device()
-    question = question_of(shrunk, course, len(epochs.split), team.count, torch.get_num_threads(), device)
+    threads = torch.get_num_threads()
+    question = question_of(shrunk, course, len(epochs.split), team.count, threads, device, _METHOD)
     checkpoint = Checkpoint(path, question) if path is not None else None
     progress.start("finetune", course.epochs * epochs.steps)
     with placed(original, device), placed(shrunk, device), training(shrunk):
@@ -179,14 +182,19 @@ def step_of(learner: Learner, original: Program, shrunk: Program, course: Course
         # No weight is used twice, and a recording must not find one that was cast before it began.
         with torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=not cuda):
             if labels is None or objective.distilled:
-                wanted = original.run(inputs).float()
-                if course.augment == "flip" and inputs.ndim == 4 and wanted.ndim == 2:
-                    mirrored = original.run(inputs.flip(-1)).float()
-                    wanted = agreed(torch.stack([wanted, mirrored]))
+                wanted = _wanted(original, inputs, mirrored=course.augment == "flip")
             found = shrunk.module(inputs).float()
         return learner.step(objective.loss(found, wanted, labels), share)
 
     return step
+
+
+def _wanted(original: Program, inputs: Tensor, *, mirrored: bool) -> Tensor:
+    """What the original answers; where an answer is about a whole image, what both of its sides agree on."""
+    if not mirrored or inputs.ndim != 4:
+        return original.run(inputs).float()
+    first, second = original.run(torch.cat([inputs, inputs.flip(-1)])).float().chunk(2)
+    return agreed(torch.stack([first, second])) if first.ndim == 2 else first
 
 
 def _recorded(step: Step, record: Record | None) -> Step:

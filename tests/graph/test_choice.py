@@ -89,8 +89,8 @@ def test_among_many_candidates_it_takes_more_to_be_better() -> None:
     assert (alone, least(candidates(barely, *worse))[0]) == (1, 0)
 
 
-@pytest.mark.parametrize("change", [[0.0] * 6, [-0.5] * 6])
+@pytest.mark.parametrize("change", [[0.0] * 6, [-0.01] * 6, [-1e-16, 1e-16, 0, -2e-16, -1e-16, 0]])
 def test_where_nothing_can_be_tested_the_first_is_taken(change: list[float]) -> None:
-    harms = np.array([[0.5] * 6, np.add([0.5] * 6, change)])
+    harms = candidates(change)
     assert least(harms) == (0, [None, None])
     assert least(harms[:, :1]) == (0, [None, None])

@@ -36,9 +36,7 @@ def test_no_gradient_is_no_step() -> None:
 
 def test_layers_without_groups_are_matrices_but_for_the_last() -> None:
     assert matrices(tiny()) == {"stem.0.weight", "body.0.weight", "last.0.weight"}
-    assert matrices(tiny("depthwise")) < {
-        name for name, one in tiny("depthwise").tensors().items() if one.ndim > 1
-    }
+    assert matrices(tiny("depthwise")) == {"0.0.weight", "2.0.weight"}
 
 
 def test_every_output_has_a_last_layer() -> None:
@@ -53,6 +51,25 @@ def test_every_output_has_a_last_layer() -> None:
 
     # what is added to an output goes straight there
     assert matrices(capture(Heads().eval(), (6,))) == set()
+
+
+def test_a_weight_that_also_makes_the_answers_is_none() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.both = nn.Linear(6, 5), nn.Linear(5, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.both(self.both(self.stem(x).relu()).relu())
+            return found
+
+    assert matrices(capture(Twice().eval(), (6,))) == {"stem.weight"}
+
+
+@pytest.mark.parametrize(("width", "rows", "worth"), [(32, 1, True), (33, 1, False), (33, 2, True)])
+def test_the_step_takes_no_longer_than_the_layer(width: int, rows: int, worth: bool) -> None:
+    net = nn.Sequential(nn.Linear(40, width), nn.ReLU(), nn.Linear(width, 3))
+    assert matrices(capture(net.eval(), (rows, 40))) == ({"0.weight"} if worth else set())
 
 
 def test_a_weight_of_zeros_can_move() -> None:
