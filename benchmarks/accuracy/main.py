@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 HERE = ROOT / "build" / "recovery" / "here.jsonl"
 """The lines of runs on this machine."""
 PACKAGES = ("torch", "statsmodels", "scipy", "torch-pruning")
-_RATES = {OURS: 0.02, PEER: 0.05, recovery.DISTILLED: 0.05}
+_RATES = {OURS: 0.02, PEER: 0.05, recovery.DISTILLED: 0.02}
 """Peaks for ten epochs: a network that answers at random has further to go than one that was refitted."""
 _CALIBRATION = {"resnet56": 1_000, "resnet20": 2_000, "fashion": 2_000}
 """Images: on two cores the refit of ResNet-56 gets on with 1,000 in three minutes."""
@@ -213,9 +213,9 @@ number of images. That F equals scipy.stats.f_oneway to 1e-6 and that shards mer
 tests (tests/core/test_moments.py, tests/graph/test_evidence.py)."""
 _RECOVERY = """Written from one line per run of benchmarks/accuracy/recovery.py. `edgeprune` starts from
 its refitted network and learns the original's answers and the labels; `Torch-Pruning` (group L2, all layers
-compared with each other, one shot, the classifier ignored) learns the labels by cross-entropy, as its own
-scripts do; `distilled` learns the answers, too.
-Images, epochs, optimiser and course are the same, batches and the peak of the rate are in the table.
+compared with each other, one shot, the classifier ignored) learns the labels by cross-entropy and goes by
+gradients, as its own scripts do; `distilled` is trained as edgeprune's networks are.
+Images, epochs and course are the same, batches and the peak of the rate are in the table.
 Accuracy is that of the last epoch's weights or their average, which of them (or of the start) the selection
 images choose; of the test images only the original's answers have a word in that
 (decisions/0015-known-images.md)."""

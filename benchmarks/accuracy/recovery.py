@@ -12,9 +12,9 @@ with --weights and --data where the files lie elsewhere than in the shared data.
 card, they do not share it: more --jobs hide what each does on the processor, no more. --together trains all
 runs side by side in one process (together.py).
 
-Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy, as its own scripts train; `Torch-Pruning,
-distilled` with the original's answers, too. All go the same course over the same images through
-`stages.finetune`; weights are chosen on selection images. Of the test images only the original's answers have
+Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy and by gradients, as its own scripts train, since
+orthogonal steps did it harm (docs/benchmarks.md); `Torch-Pruning, distilled` as edgeprune's are trained. All go
+the same course over the same images through `stages.finetune`; weights are chosen on selection images. Of the test images only the original's answers have
 a word in that (docs/decisions/0015-known-images.md).
 """
 
@@ -41,7 +41,7 @@ import torch
 
 from benchmarks.accuracy.starts import OURS, PEER, Cut, start_of
 from benchmarks.accuracy.subjects import DATA, resnet, write_parts
-from benchmarks.accuracy.together import Pupil, trained_together
+from benchmarks.accuracy.together import Pupil, steps, trained_together
 from edgeprune.core.recovery import require_augment
 from edgeprune.core.samples import Split, Splits
 from edgeprune.graph import device as device_module
@@ -96,6 +96,11 @@ class Run:
         return f"{cut.network}-{row}-{cut.speedup:g}x-{cut.seed}-{self.epochs}-{self.rate:g}-{self.batch}.pt"
 
     @property
+    def orthogonal(self) -> bool:
+        """Whether layers' weights take orthogonal steps."""
+        return self.row != PEER
+
+    @property
     def course(self) -> Course:
         """How it is trained."""
         augment = require_augment(self.augment)
@@ -147,7 +152,7 @@ def together(wanted: list[Run], places: Places, out: Path) -> None:
     started = time.perf_counter()
     averages = trained_together(
         [
-            Pupil(original, program, splits.training, work.course)
+            Pupil(original, program, splits.training, work.course, work.orthogonal)
             for work, (splits, _, program) in zip(wanted, ready, strict=True)
         ]
     )
@@ -203,9 +208,10 @@ def one(work: Run, places: Places) -> dict[str, Any]:
     splits, coupling, program = _ready(work, places, work.images)
     begun = right(program, splits.test)
     started = time.perf_counter()
-    program, document = finetune(
-        coupling.program, program, splits.training, splits.selection, work.course, fresh=splits.test
-    )
+    with steps(orthogonal=work.orthogonal):
+        program, document = finetune(
+            coupling.program, program, splits.training, splits.selection, work.course, fresh=splits.test
+        )
     seconds = time.perf_counter() - started
     return _line(work, splits, coupling, program, begun, seconds, document.model_dump(mode="json"))
 

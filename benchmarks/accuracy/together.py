@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.samples import Split
+from edgeprune.graph import learner as learner_module
 from edgeprune.graph.capture import Program
 from edgeprune.graph.device import placed, training_device
 from edgeprune.graph.held_images import Part, batches
@@ -37,6 +38,20 @@ class Pupil:
     shrunk: Program
     train: Split
     course: Course
+    orthogonal: bool = True
+    """Whether its weights take orthogonal steps; all go by their gradients otherwise."""
+
+
+@contextmanager
+def steps(*, orthogonal: bool) -> Iterator[None]:
+    """How the weights of a learner that is made in here move."""
+    held = learner_module.matrices
+    if not orthogonal:
+        learner_module.matrices = lambda program: set()
+    try:
+        yield
+    finally:
+        learner_module.matrices = held
 
 
 def trained_together(
@@ -55,22 +70,13 @@ def trained_together(
             stack.enter_context(training(pupil.shrunk))
         sources = _Sources(pupils, device)
         epochs = pupils[0].course.epochs
-        learners = [
-            Learner(
-                one.shrunk,
-                peak=one.course.learning_rate,
-                steps=epochs * sources.steps,
-                team=ALONE,
-                annealed=one.course.annealed,
-            )
-            for one in pupils
-        ]
-        steps = [
+        learners = [_learner(one, epochs * sources.steps) for one in pupils]
+        own_steps = [
             step_of(learner, one.original, one.shrunk, one.course)
             for learner, one in zip(learners, pupils, strict=True)
         ]
         step = Repeated(
-            _side_by_side(steps, sources.places, device), CudaGraphs() if device.type == "cuda" else None
+            _side_by_side(own_steps, sources.places, device), CudaGraphs() if device.type == "cuda" else None
         )
         done, started = 0, time.perf_counter()
         for number in range(epochs):
@@ -91,6 +97,14 @@ def trained_together(
             {name: tensor.cpu().contiguous() for name, tensor in learner.averaged().items()}
             for learner in learners
         ]
+
+
+def _learner(pupil: Pupil, count: int) -> Learner:
+    with steps(orthogonal=pupil.orthogonal):
+        course = pupil.course
+        return Learner(
+            pupil.shrunk, peak=course.learning_rate, steps=count, team=ALONE, annealed=course.annealed
+        )
 
 
 class _Sources:
