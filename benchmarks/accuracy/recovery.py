@@ -13,9 +13,9 @@ card, they do not share it: more --jobs hide what each does on the processor, no
 runs side by side in one process (together.py).
 
 Rows: `edgeprune`; `Torch-Pruning` with plain cross-entropy and by gradients, as its own scripts train, since
-orthogonal steps did it harm (docs/benchmarks.md); `Torch-Pruning, distilled` as edgeprune's are trained. All go
-the same course over the same images through `stages.finetune`; weights are chosen on selection images. Of the test images only the original's answers have
-a word in that (docs/decisions/0015-known-images.md).
+orthogonal steps did it harm (docs/benchmarks.md); `Torch-Pruning, distilled` as edgeprune's are trained. All
+go the same course over the same images through `stages.finetune`; weights are chosen on selection images. Of
+the test images only the original's answers have a word in that (docs/decisions/0015-known-images.md).
 """
 
 from __future__ import annotations
