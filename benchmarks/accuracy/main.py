@@ -33,7 +33,7 @@ HERE = ROOT / "build" / "recovery" / "here.jsonl"
 """The lines of runs on this machine."""
 PACKAGES = ("torch", "statsmodels", "scipy", "torch-pruning")
 _RATES = {OURS: 0.02, PEER: 0.05, recovery.DISTILLED: 0.02}
-"""Peaks for ten epochs: a network that answers at random has further to go than one that was refitted."""
+"""Peaks for ten epochs: by gradients, what answers at random has further to go than what was refitted."""
 _CALIBRATION = {"resnet56": 1_000, "resnet20": 2_000, "fashion": 2_000}
 """Images: on two cores the refit of ResNet-56 gets on with 1,000 in three minutes."""
 _UNLABELLED = "l2"

@@ -169,7 +169,7 @@ def step_of(learner: Learner, original: Program, shrunk: Program, course: Course
     """One step of `shrunk`, which `learner` holds, on the device where both programs are; not recorded.
 
     The original is not asked where its answers have no weight. Where images are mirrored it is asked about
-    both sides of each, and both answers count alike (docs/decisions/0014-what-training-asks-for.md).
+    both sides of each, and both answers count alike (docs/decisions/0018-orthogonal-steps.md).
     """
     device, objective = training_device(), course.objective
     half, cuda = has_bfloat16(device), device.type == "cuda"
