@@ -337,6 +337,17 @@ def test_training_that_was_interrupted_goes_on_to_the_same_weights(desk: Path) -
     assert_same_network(shrunk(desk / "at-once"), shrunk(desk / "in-parts"))
 
 
+def test_half_the_batch_size_is_twice_the_steps(desk: Path) -> None:
+    steps = []
+    for size in (8, 16):
+        progress = Steps("export the original")
+        with pytest.raises(KeyboardInterrupt):
+            compress(desk, f"batches-{size}", epochs=1, recovery=Recovery(batch=size), progress=progress)
+        steps.append(sum(progress.taken))
+    assert steps[0] in (2 * steps[1] - 1, 2 * steps[1])
+    assert steps[1] > 1
+
+
 def test_a_command_of_ones_own_trains_in_place_of_the_loop(desk: Path, whole: Report) -> None:
     (desk / "train.py").write_text(TRAIN)
     command = f"{sys.executable} {desk}/train.py {{model}} {{out}}"

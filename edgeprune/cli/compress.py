@@ -78,6 +78,9 @@ def compress(
     learning_rate: Annotated[
         float | None, typer.Option(help="Of the training afterwards, at its peak; default 0.01.")
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Images per step of the training afterwards; default 128.")
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(help="While training: none, shift, flip (shifts, too); default by the images."),
@@ -148,6 +151,7 @@ def compress(
     thinning = thinning_of(granularity, sparsity, pattern, scope, rounds)
     recovery = Recovery(
         learning_rate=learning_rate,
+        batch=batch_size,
         augment=require_augment(augment) if augment is not None else None,
         command=train_command,
     )

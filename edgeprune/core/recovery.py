@@ -24,6 +24,7 @@ class Recovery(Document):
     """How to train after the refit; what is None follows from the data and the network."""
 
     learning_rate: float | None = Field(default=None, gt=0, description="at its peak; default 0.01")
+    batch: int | None = Field(default=None, ge=2, description="images per step; default 128")
     augment: Augment | None = Field(default=None, description="default: by the shape of the images")
     command: str | None = Field(default=None, description="a training loop of one's own, as it is typed")
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import Plan, composed
 from edgeprune.core.protocols import Criterion
-from edgeprune.core.recovery import default_augment
 from edgeprune.core.registry import build_from
 from edgeprune.core.report import Compensation, Finetuning, Proof, Thinned
 from edgeprune.core.samples import Splits
@@ -27,7 +26,7 @@ from edgeprune.pipeline.job import Job
 from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore, Refitted, RefittedStore
 from edgeprune.pipeline.search import searched
 from edgeprune.stages.compensate import compensate
-from edgeprune.stages.finetune import RATE, Course, finetune
+from edgeprune.stages.finetune import finetune
 from edgeprune.stages.plan import plan
 from edgeprune.stages.screen import screen
 from edgeprune.stages.shrink import shrink
@@ -226,13 +225,6 @@ def _compensate(job: Job, made: Made, splits: Splits) -> Refitted:
 
 
 def _finetune(job: Job, turn: Round, refitted: Program, epochs: int, splits: Splits) -> Finetuned:
-    asked = job.request.recovery
-    course = Course(
-        epochs=epochs,
-        learning_rate=asked.learning_rate or RATE,
-        augment=asked.augment or default_augment(job.original.input_size),
-        seed=job.request.seed,
-    )
     name = f"checkpoint-{turn.early}.pt" if turn.early else "checkpoint.pt"
     return Finetuned(
         *finetune(
@@ -240,7 +232,7 @@ def _finetune(job: Job, turn: Round, refitted: Program, epochs: int, splits: Spl
             refitted,
             splits.training,
             splits.selection,
-            course,
+            job.course(epochs),
             fresh=splits.test,
             checkpoint=job.run.folder / hidden(name),
             team=job.run.team,

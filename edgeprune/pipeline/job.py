@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from edgeprune.core.plan import Cost
 from edgeprune.core.progress import Progress
+from edgeprune.core.recovery import default_augment
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
@@ -14,6 +15,7 @@ from edgeprune.graph.capture import Program
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import Coupling
 from edgeprune.pipeline.shared_run import SharedRun
+from edgeprune.stages.finetune import BATCH, RATE, Course
 
 CHOOSING = 500
 """Selection images that settle a choice (an option, whether a refit helped); bounds are judged on all."""
@@ -46,3 +48,18 @@ class Job:
     def choosing(self) -> Split | None:
         """The images that settle a choice."""
         return self.splits.selection.take(CHOOSING) if self.splits else None
+
+    def course(self, epochs: int, *, number: int = 1, annealed: bool = True) -> Course:
+        """The training that was asked for, so many epochs of it.
+
+        Courses of another `number` see the images in another order.
+        """
+        asked = self.request.recovery
+        return Course(
+            epochs=epochs,
+            learning_rate=asked.learning_rate or RATE,
+            augment=asked.augment or default_augment(self.original.input_size),
+            seed=self.request.seed + number - 1,
+            batch=asked.batch or BATCH,
+            annealed=annealed,
+        )

@@ -6,7 +6,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from edgeprune.core.journal import Documents, hidden
-from edgeprune.core.recovery import default_augment
 from edgeprune.core.registry import build_from
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
@@ -15,7 +14,7 @@ from edgeprune.graph.weights import write
 from edgeprune.pipeline.cutting import Made
 from edgeprune.pipeline.kept import Cut, CutStore, Finetuned, FinetunedStore
 from edgeprune.stages.disconnect import disconnect, nonzeros
-from edgeprune.stages.finetune import RATE, Course, finetune
+from edgeprune.stages.finetune import finetune
 from edgeprune.stages.shrink import shrink
 from edgeprune.stages.sweep import sweep
 from edgeprune.stages.thin import thin
@@ -109,24 +108,15 @@ def _train(
     job: Job, network: Program, sparsity: Sparsity, epochs: int, number: int, *, last: bool
 ) -> Finetuned:
     assert job.splits is not None
-    asked = job.request.recovery
-    course = Course(
-        epochs=epochs,
-        learning_rate=asked.learning_rate or RATE,
-        augment=asked.augment or default_augment(job.original.input_size),
-        # Every round sees the images in an order of its own.
-        seed=job.request.seed + number - 1,
-        # Connections go while the rate is high, and what is left of them settles in the last round. A round
-        # that diverged is not gone on from: its start comes back.
-        annealed=last,
-    )
     return Finetuned(
         *finetune(
             job.original,
             network,
             job.splits.training,
             job.splits.selection,
-            course,
+            # Connections go while the rate is high, and what is left of them settles in the last round.
+            # A round that diverged is not gone on from: its start comes back.
+            job.course(epochs, number=number, annealed=last),
             fresh=job.splits.test,
             masks=sparsity.masks(),
             # One for all rounds: the state of a round that is finished is of no use.

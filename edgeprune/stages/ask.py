@@ -209,9 +209,14 @@ def _require_one_way(epochs: int, recovery: Recovery) -> None:
             raise RequestError(
                 "--epochs and --train-command train twice", hint="your command decides how long it trains"
             )
-    if not epochs and (recovery.learning_rate is not None or recovery.augment is not None):
-        option = "--augment" if recovery.learning_rate is None else "--learning-rate"
-        raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
+    given = {
+        "--learning-rate": recovery.learning_rate,
+        "--batch-size": recovery.batch,
+        "--augment": recovery.augment,
+    }
+    for option, value in given.items():
+        if value is not None and not epochs:
+            raise RequestError(f"{option} without --epochs", hint="say how long to train: --epochs 10")
 
 
 def _require_batch(interface: Interface, formats: Sequence[Format]) -> None:

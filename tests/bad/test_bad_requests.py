@@ -126,6 +126,7 @@ REFUSED = {
         "did you mean 'flip'? known: flip, none, shift",
     ),
     "--learning-rate 0.1": ("--learning-rate without --epochs", "say how long to train: --epochs 10"),
+    "--batch-size 64": ("--batch-size without --epochs", "say how long to train: --epochs 10"),
     "--learning-rate nan": ("--learning-rate nan teaches nothing", "give a number above 0"),
     "--learning-rate -1": ("--learning-rate -1 teaches nothing", "give a number above 0"),
     "--granularity connection": (

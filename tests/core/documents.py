@@ -147,7 +147,7 @@ REQUEST = Request(
     images=Images(calibration=10, selection=5, test=20),
     rounds=2,
     epochs=1,
-    recovery=Recovery(learning_rate=0.01, augment="flip", command="train {model} {out}"),
+    recovery=Recovery(learning_rate=0.01, batch=64, augment="flip", command="train {model} {out}"),
     formats=("onnx",),
     precisions=("fp16", "int8-static"),
     quantized_drop=0.5,
