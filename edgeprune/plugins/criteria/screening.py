@@ -25,9 +25,8 @@ class Screening:
     """`--criterion screening`: alpha * norm(F) + (1 - alpha) * norm(magnitude).
 
     Without `alpha` the run chooses the weight of F by refit error, 0 unless another loses less by more than
-    chance (of connections the one that loses least), see `candidates`. `norm`
-    scales to 0..1 within the group: `minmax` the values as they are, `log` log(1 + F) and the magnitude,
-    `rank` the ranks of both.
+    chance (of connections the one that loses least), see `candidates`. `norm` scales to 0..1 within the
+    group: `minmax` the values as they are, `log` log(1 + F) and the magnitude, `rank` the ranks of both.
     """
 
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
