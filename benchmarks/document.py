@@ -7,7 +7,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 _ORDER = """training-free-resnet56 training-free-resnet20 recovery
-criteria-resnet56 criteria-resnet20 criteria-fashion ablation screening-cost
+criteria-resnet56 criteria-resnet20 criteria-fashion criteria-draws
+ablation-resnet56 ablation-resnet20 screening-cost
 mnist-connections mnist-structured
 resnet20 resnet56 int8-resnet20 int8-resnet56 int8-fashion int8-speed precisions rounding evened
 whole-resnet50 files

@@ -205,6 +205,20 @@ def test_the_best_criterion_stands_first_and_the_default_is_marked() -> None:
     ]
 
 
+def test_criteria_over_several_draws_are_compared_with_the_default() -> None:
+    found = {
+        "refit": {"small": [90.0, 91.0], "large": [80.0, 82.0]},
+        "screening": {"small": [91.0, 92.5], "large": [81.0, 83.5]},
+    }
+    assert tables.draws_table(found, "screening") == [
+        "| criterion | small | large | mean | beside the default | interval |",
+        "|---|---|---|---|---|---|",
+        "| **screening** (default) | 91.75 (1.06) | 82.25 (1.77) | 87.00 |  |  |",
+        "| refit | 90.50 (0.71) | 81.00 (1.41) | 85.75 | -1.25 | -1.71 to -0.79 |",
+    ]
+    assert tables.draws_table({"refit": found["refit"]}, "screening")[2].endswith("| 85.75 |  |  |")
+
+
 def test_an_ablation_is_told_against_the_default() -> None:
     rows = [outcome("default", 90), outcome("no refit", 30, divergence=None)]
     assert tables.ablation_table(rows, {"no drift": "edgeprune.graph.walk:Walk.gone"})[2:] == [

@@ -19,15 +19,21 @@ class Scale:
     """None for all test images."""
     multiple: int = 1
     """Kept widths are multiples of it."""
+    seed: int = 0
+    """Which images are drawn."""
 
     def splits(self, subject: Subject) -> Splits:
         """The images of a subject, the same for every row."""
-        return subject.splits(0, calibration=self.calibration, test=self.test)
+        return subject.splits(self.seed, calibration=self.calibration, test=self.test)
 
     def words(self) -> str:
         """What was measured with, as a sentence."""
-        tested = "all 10,000" if self.test is None else f"{self.test:,}"
         return (
-            f"{self.calibration:,} calibration images, accuracy on {tested} test images with 95 % Wilson "
-            f"intervals, kept widths multiples of {self.multiple}, seed 0."
+            f"{self.calibration:,} calibration images, accuracy on {self.tested} test images with 95 % "
+            f"Wilson intervals, kept widths multiples of {self.multiple}, seed {self.seed}."
         )
+
+    @property
+    def tested(self) -> str:
+        """How many test images there are, in words."""
+        return "all 10,000" if self.test is None else f"{self.test:,}"

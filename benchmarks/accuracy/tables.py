@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+import numpy as np
+from statsmodels.stats.weightstats import DescrStatsW
 
 from benchmarks.accuracy.screening_cost import ScreeningCost
 from benchmarks.accuracy.trial import Outcome
@@ -47,6 +51,27 @@ def criteria_table(untouched: Quality, rows: Sequence[Outcome], default: str) ->
             f"| {name} | {row.cut.top1:.2f} | {_accuracy(row.quality)} | {row.divergence:.4f} | "
             f"{row.seconds:.0f} |"
         )
+    return lines
+
+
+def draws_table(found: Mapping[str, Mapping[str, Sequence[float]]], default: str) -> list[str]:
+    """Accuracies by criterion, network and draw; the best mean first, all compared with the default."""
+    networks = [*next(iter(found.values()))]
+    lines = [
+        f"| criterion | {' | '.join(networks)} | mean | beside the default | interval |",
+        f"|---|{'---|' * len(networks)}---|---|---|",
+    ]
+    for name in sorted(found, key=lambda one: -_mean_of(found[one])):
+        cells = [f"{mean(draws):.2f} ({stdev(draws):.2f})" for draws in found[name].values()]
+        cells.append(f"{_mean_of(found[name]):.2f}")
+        if name == default or default not in found:
+            cells += ["", ""]
+        else:
+            ahead = np.subtract(*([*itertools.chain(*found[one].values())] for one in (name, default)))
+            low, high = DescrStatsW(ahead).tconfint_mean()
+            cells += [f"{ahead.mean():+.2f}", f"{low:+.2f} to {high:+.2f}"]
+        marked = f"**{name}** (default)" if name == default else name
+        lines.append(f"| {marked} | {' | '.join(cells)} |")
     return lines
 
 
@@ -115,6 +140,10 @@ def _place(group: tuple[tuple[Any, ...], object]) -> tuple[str, ...]:
     """By network, budget, epochs, then as the rows' names sort."""
     network, speedup, epochs, row, device, *rest = group[0]
     return (network, f"{speedup:09.3f}", f"{epochs:06d}", row.lower(), device, *map(str, rest))
+
+
+def _mean_of(networks: Mapping[str, Sequence[float]]) -> float:
+    return mean(mean(draws) for draws in networks.values())
 
 
 def _accuracy(quality: Quality) -> str:

@@ -72,7 +72,9 @@ class Outcome:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def carried_out(trial: Trial, subject: Subject, splits: Splits, speedup: float, multiple: int) -> Outcome:
+def carried_out(
+    trial: Trial, subject: Subject, splits: Splits, speedup: float, multiple: int, *, seed: int = 0
+) -> Outcome:
     """Screen, plan, shrink and refit as the trial says, then count right answers.
 
     Raises
@@ -83,12 +85,12 @@ def carried_out(trial: Trial, subject: Subject, splits: Splits, speedup: float, 
     with _switched(trial.switches):
         started = time.perf_counter()
         coupling = couple(subject.program())
-        ranks = _screened(coupling, splits, trial.criterion)
+        ranks = _screened(coupling, splits, trial.criterion, seed)
         budget = Budget(speedup=speedup)
         proposal = (
             uniform_plan(coupling, ranks, budget, multiple)
             if trial.uniform
-            else plan(coupling, ranks, budget, multiple=multiple)
+            else plan(coupling, ranks, budget, multiple=multiple, seed=seed)
         )
         program, done, _ = shrink(coupling, proposal)
         seconds = time.perf_counter() - started
@@ -96,7 +98,9 @@ def carried_out(trial: Trial, subject: Subject, splits: Splits, speedup: float, 
         divergence = None
         if trial.refit:
             started = time.perf_counter()
-            program, found = compensate(coupling, program, done, splits.calibration, splits.selection)
+            program, found = compensate(
+                coupling, program, done, splits.calibration, splits.selection, seed=seed
+            )
             seconds, divergence = seconds + time.perf_counter() - started, found.divergence_after
     quality = cut if not trial.refit and cut is not None else judged(program, splits)
     after = count(couple(program))
@@ -138,7 +142,7 @@ def uniform_plan(coupling: Coupling, ranks: Screening, budget: Budget, multiple:
     raise SystemExit(f"error: the same share of every group does not reach {budget.words()}")
 
 
-def _screened(coupling: Coupling, splits: Splits, criterion: str) -> Screening:
+def _screened(coupling: Coupling, splits: Splits, criterion: str, seed: int) -> Screening:
     return screen(
         coupling,
         splits.calibration,
@@ -146,6 +150,7 @@ def _screened(coupling: Coupling, splits: Splits, criterion: str) -> Screening:
         name=criterion,
         classes=splits.classes,
         selection=splits.selection,
+        seed=seed,
         also=("gram", "moments"),
     )
 
