@@ -15,7 +15,7 @@ from tiny import ELSEWHERE
 from zoo import SITUATIONS
 
 import edgeprune
-from edgeprune.core.errors import DataError, RequestError, StorageError
+from edgeprune.core.errors import RequestError, StorageError
 from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
 from edgeprune.core.recovery import Recovery
@@ -251,10 +251,15 @@ def test_without_labels_the_refit_works_and_agreement_is_reported_in_place_of_ac
     assert report.failures() == []
 
 
-def test_training_on_images_without_labels_is_refused(desk: Path) -> None:
-    with pytest.raises(DataError, match=r"no labels to train on$") as caught:
-        compress(desk, "unlabelled-training", data=f"{desk}/data.py:bare", epochs=1)
-    assert caught.value.hint == "leave --epochs out: everything else goes on without labels"
+def test_training_without_labels_goes_by_the_originals_answers(desk: Path) -> None:
+    bare = f"{desk}/data.py:bare"
+    report = compress(desk, "unlabelled-training", data=bare, epochs=2, recovery=Recovery(batch=20))
+    assert report.finetuning is not None
+    assert not report.finetuning.labelled
+    assert report.finetuning.kept != "start"
+    losses = report.finetuning.losses
+    assert losses[report.finetuning.kept] < losses["start"]  # type: ignore[operator]
+    assert report.failures() == []
 
 
 def test_the_drop_of_every_network_and_file_is_counted_on_the_same_images(whole: Report) -> None:

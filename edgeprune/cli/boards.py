@@ -36,7 +36,7 @@ def emulation(document: Emulation, growth: Sequence[Growth]) -> None:
             file.path,
             file.board,
             _answers(file.likeness),
-            f"{file.likeness.top1:.0f} %",
+            "-" if file.likeness.top1 is None else f"{file.likeness.top1:.0f} %",
             *_instructions(file),
             changes.get((file.path, file.board), ""),
             "yes" if file.passed else "[red]no[/]",

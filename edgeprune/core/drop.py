@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, computed_field, model_validator
 
+from edgeprune.core.alike import alike
 from edgeprune.core.document import Document
 from edgeprune.core.paired import confidence_of_drop, drop_interval, mcnemar_p_value
 from edgeprune.core.units import format_points
 
 Answers = Literal["right", "same"]
-"""Without labels the original's own answers are taken for the right ones: every other answer is lost."""
+"""Without labels the original's own answers are taken for the right ones: every other answer (core/alike.py)
+is lost."""
 
 
 class Drop(Document):
@@ -134,9 +136,17 @@ class DropClaim(Document):
         ]
 
 
-def drop_of(original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64]) -> Drop:
-    """How right answers turned wrong and wrong ones right; outputs of shape (images, classes)."""
-    before, after = original.argmax(1) == labels, other.argmax(1) == labels
+def drop_of(
+    original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64] | None
+) -> Drop:
+    """How right answers turned wrong and wrong ones right; outputs of shape (images, ...).
+
+    Without labels the original's answers count as right, and every answer that is not like it is lost.
+    """
+    if labels is None:
+        before, after = np.ones(len(original), dtype=np.bool_), alike(original, other)
+    else:
+        before, after = original.argmax(1) == labels, other.argmax(1) == labels
     return Drop(
         both_right=int((before & after).sum()),
         lost=int((before & ~after).sum()),

@@ -41,7 +41,9 @@ class Likeness(Document):
     max_lsb: float | None = Field(
         description="max_abs in steps of the quantized output; null where the output is no quantized tensor"
     )
-    top1: float = Field(ge=0, le=100, description="percent of inputs with the same top-1 answer")
+    top1: float | None = Field(
+        ge=0, le=100, description="percent of inputs with the same class first; null: answers are no scores"
+    )
 
 
 class EmulatedFile(Document):

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, computed_field, model_validator
 
 from edgeprune.core.advice import Advice
+from edgeprune.core.alike import ALIKE_WORDS
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.document import Document
 from edgeprune.core.drop import Drop, DropClaim
@@ -45,7 +46,10 @@ class Qualities(Document):
     classes: tuple[ClassDrop, ...] = Field(default=(), description="in output order")
     worst: str = Field(default="", description="the class that loses most points; '' where none loses any")
     agreement: float | None = Field(
-        default=None, description="without labels: percent of test images both networks answer alike"
+        default=None, description=f"without labels: percent of test images both networks answer {ALIKE_WORDS}"
+    )
+    agreement_interval: tuple[float, float] | None = Field(
+        default=None, description="95 % Wilson interval of agreement, percent"
     )
     note: str = ""
 
@@ -99,7 +103,7 @@ class Verdict(Document):
     path: str
     quality: Quality | None
     drop: Drop | None = Field(default=None, description="from the original network to this file")
-    agreement: float = Field(ge=0, le=100, description="percent of inputs with the same top-1 answer")
+    agreement: float = Field(ge=0, le=100, description=f"percent of inputs answered {ALIKE_WORDS}")
     deviation: Deviation
     passed: bool
     why: str = Field(default="", description="what failed, when it did")

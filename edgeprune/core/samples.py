@@ -63,6 +63,10 @@ class Split:
         """The first `count` samples (all when there are fewer)."""
         return replace(self, indices=self.indices[:count])
 
+    def bare(self) -> Split:
+        """The same without labels."""
+        return replace(self, samples=replace(self.samples, labels=None))
+
     def at(self, places: NDArray[np.int64]) -> Split:
         """The samples at these places of the split, in their order."""
         return replace(self, indices=self.indices[places])
@@ -143,6 +147,26 @@ class Splits:
     training: Split
     """Everything that may be trained on: the pool without selection and test, calibration included."""
     classes: int
+    grouped: Split | None = None
+    """The selection images with labels that only tell classes apart; None where labels judge answers, too."""
+
+    @property
+    def ranking(self) -> Split:
+        """The selection images with what labels there are: to rank units by."""
+        return self.selection if self.grouped is None else self.grouped
+
+    def unjudged(self) -> Splits:
+        """The same for a network whose answers no label can judge (core/alike.py).
+
+        Labels stay where units are ranked by them; selection, test and training images go without.
+        """
+        return replace(
+            self,
+            selection=self.selection.bare(),
+            test=self.test.bare(),
+            training=self.training.bare(),
+            grouped=self.ranking,
+        )
 
 
 def singles(batches: Iterable[Floats], most: int) -> Iterator[Floats]:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeprune.core.alike import alike
 from edgeprune.core.paired import confidence_of_drop, mcnemar_p_value
 from edgeprune.core.report import Weights
 from edgeprune.core.samples import Split
@@ -83,7 +84,7 @@ def settled(
 class _Standing:
     """The mean loss, infinite where an answer is not finite, and which images were answered right.
 
-    Without labels right is what the original says.
+    Without labels right is what is like the original's answer (core/alike.py).
     """
 
     loss: float
@@ -95,8 +96,9 @@ def _standing(
 ) -> _Standing:
     told = None if labels is None else torch.from_numpy(labels)
     loss = float(objective.loss(found, wanted, told))
-    right = found.argmax(1) == (wanted.argmax(1) if told is None else told)
-    return _Standing(loss if np.isfinite(loss) else float("inf"), right.numpy())
+    answered = found.numpy()
+    right = alike(wanted.numpy(), answered) if labels is None else answered.argmax(1) == labels
+    return _Standing(loss if np.isfinite(loss) else float("inf"), right)
 
 
 def _chosen(found: Mapping[Weights, _Standing], known: Callable[[], float]) -> Settled:

@@ -47,7 +47,7 @@ class Job:
     @property
     def choosing(self) -> Split | None:
         """The images that settle a choice."""
-        return self.splits.selection.take(CHOOSING) if self.splits else None
+        return self.splits.ranking.take(CHOOSING) if self.splits else None
 
     def course(self, epochs: int, *, number: int = 1, annealed: bool = True) -> Course:
         """The training that was asked for, so many epochs of it.

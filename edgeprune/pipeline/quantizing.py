@@ -169,7 +169,7 @@ class _Keeper:
         return Bench(
             calibration=self._splits.calibration.for_files(self._request.interface),
             selection=selection.for_files(self._request.interface),
-            labels=before.argmax(1) if selection.labels is None else selection.labels,
+            labels=selection.labels,
             base=before,
             float32=self._request.interface.expected(after),
             guard=guard,

@@ -14,7 +14,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.core.drop import Answers, Drop, bound_words
+from edgeprune.core.drop import Answers, Drop, bound_words, drop_of
 from edgeprune.core.errors import DataError, GateError
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.paired import drop_interval, images_to_show
@@ -30,7 +30,7 @@ from edgeprune.pipeline.job import Job
 from edgeprune.stages.compensate import compensate
 from edgeprune.stages.plan import bounds, plan, reach
 from edgeprune.stages.shrink import replay
-from edgeprune.stages.verify import compared, judge
+from edgeprune.stages.verify import judge
 
 
 def require_enough(budget: Budget, selection: Split) -> None:
@@ -160,7 +160,7 @@ class _Attempts:
             job.choosing,
             seed=job.request.seed,
         )
-        return compared(self._original, judge(network, self.images, Silent(), "")[1], self.images.labels)
+        return drop_of(self._original, judge(network, self.images, Silent(), "")[1], self.images.labels)
 
     @cached_property
     def _original(self) -> NDArray[np.float32]:

@@ -79,7 +79,7 @@ def ask(
         build_from("criteria", criterion)
     chosen_data = data if data is not None else recipe.data
     if epochs and chosen_data is None:
-        raise RequestError("--epochs needs labelled images", hint="give --data")
+        raise RequestError("--epochs needs images to train on", hint="give --data")
     asked = recovery or Recovery()
     _require_one_way(epochs, asked)
     wanted = _or_default(budget) if thinning is None else Budget()

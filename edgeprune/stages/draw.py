@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgeprune.core.alike import are_scores
 from edgeprune.core.dataset import open_dataset
-from edgeprune.core.errors import DataError
+from edgeprune.core.errors import DataError, RequestError
 from edgeprune.core.request import Calibration, Images, Request
 from edgeprune.core.samples import Split, Splits, draw_calibration, draw_splits
 from edgeprune.core.units import format_shape
@@ -18,17 +19,19 @@ def draw(request: Request, program: Program) -> Splits | None:
     Raises
     ------
     DataError
-        Images of another size than the network's, labels it has no output for, too few images, or
-        training on images without labels.
+        Images of another size than the network's, labels it has no output for, or too few images.
+    RequestError
+        Training of a network whose answers are no scores of classes.
     """
     if request.data is None:
         return None
-    pools = open_dataset(request.data, Path(request.data_base))
-    if request.epochs and pools.train.labels is None:
-        raise DataError(
-            f"{pools.train.name}: no labels to train on",
-            hint="leave --epochs out: everything else goes on without labels",
+    answered = _answered(program)
+    if request.epochs and not are_scores(answered):
+        raise RequestError(
+            f"--epochs trains by scores of classes, the network answers with {format_shape(answered[1:])}",
+            hint="leave --epochs out: the refit goes on; or train by your own loop with --train-command",
         )
+    pools = open_dataset(request.data, Path(request.data_base))
     judging = request.budget.max_drop is not None
     calibration, selection = request.images.counts(pools.train.size, judging=judging)
     splits = draw_splits(
@@ -37,11 +40,11 @@ def draw(request: Request, program: Program) -> Splits | None:
         calibration=calibration,
         selection=selection,
         test=request.images.test,
-        classes=_outputs(program, request.labels),
+        classes=_classes(answered, request.labels),
         seed=request.seed,
     )
     _check_size(splits.calibration, program)
-    return splits
+    return splits if are_scores(answered) else splits.unjudged()
 
 
 def draw_to_screen(wanted: Calibration, program: Program) -> Split:
@@ -57,7 +60,7 @@ def draw_to_screen(wanted: Calibration, program: Program) -> Split:
         pools,
         wanted.preprocess,
         count=Images(calibration=wanted.images).counts(pools.train.size)[0],
-        classes=_outputs(program, wanted.labels),
+        classes=_classes(_answered(program), wanted.labels),
         seed=wanted.seed,
     )
     _check_size(split, program)
@@ -74,9 +77,16 @@ def image_size(asked: Request | Calibration) -> tuple[int, ...] | None:
     return (*raw.shape[1:2], crop, crop) if crop else tuple(raw.shape[1:])
 
 
-def _outputs(program: Program, labels: tuple[str, ...]) -> int:
-    """How many classes the network answers, which must be those the recipe names."""
-    classes = program.run(program.example(1)).shape[1]
+def _answered(program: Program) -> tuple[int, ...]:
+    """The shape of the answer to one input."""
+    return tuple(program.run(program.example(1)).shape)
+
+
+def _classes(answered: tuple[int, ...], labels: tuple[str, ...]) -> int | None:
+    """How many classes the network scores, which must be those the recipe names; None for other answers."""
+    if not are_scores(answered):
+        return None
+    classes = answered[1]
     if labels and len(labels) != classes:
         raise DataError(
             f"the recipe names {len(labels)} labels, the network has {classes} outputs",

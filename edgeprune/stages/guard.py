@@ -53,8 +53,8 @@ class Bench:
 
     calibration: Split
     selection: Split
-    labels: NDArray[np.int64]
-    """Right answers to the selection images; without labels those of the network the drop is taken from."""
+    labels: NDArray[np.int64] | None
+    """Right answers to the selection images; None where those of the network the drop is taken from count."""
     base: Answers
     """What the network the drop is taken from answers to the selection images."""
     float32: Answers
@@ -257,7 +257,7 @@ class _Work:
             ]
             found = [part.result() for part in parts]
         ordered = [found[place % len(sessions)][place // len(sessions)] for place in range(len(batches))]
-        return np.concatenate(ordered).reshape(images, -1)
+        return np.concatenate(ordered).reshape(images, *self._bench.float32.shape[1:])
 
     def _noise(self, path: Path, images: int) -> tuple[float, float]:
         """Powers of the difference to float32's answers, and of these."""

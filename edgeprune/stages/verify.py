@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.core.alike import ALIKE, alike, are_scores, difference
 from edgeprune.core.artifact import Artifact
 from edgeprune.core.decibels import decibels
-from edgeprune.core.drop import Drop, DropClaim, drop_of
+from edgeprune.core.drop import DropClaim, drop_of
 from edgeprune.core.interface import Interface
 from edgeprune.core.interpreted import read_by
 from edgeprune.core.progress import Progress, Silent
@@ -55,18 +56,11 @@ def compare_answers(
 
     Parameters
     ----------
-    original, shrunk : arrays of shape (images, classes)
+    original, shrunk : arrays of shape (images, classes), without labels also (images, ...)
         What the two networks answer to the same images.
     """
     if labels is None:
-        agreement = round(_agreement(shrunk, original), 4)
-        return Qualities(
-            original=None,
-            shrunk=None,
-            agreement=agreement,
-            note=f"no labels: no accuracy is claimed; the shrunk network answers like the original on "
-            f"{agreement:.2f} % of {len(original)} test images",
-        )
+        return _unjudged(original, shrunk)
     classes = _class_drops(original, shrunk, labels, class_names)
     worst = max(classes, key=lambda one: one.drop.points)
     return Qualities(
@@ -78,11 +72,22 @@ def compare_answers(
     )
 
 
-def compared(
-    original: NDArray[np.float32], other: NDArray[np.float32], labels: NDArray[np.int64] | None
-) -> Drop:
-    """The drop; without labels the original's answers count as right, and every other answer is lost."""
-    return drop_of(original, other, original.argmax(1) if labels is None else labels)
+def _unjudged(original: NDArray[np.float32], shrunk: NDArray[np.float32]) -> Qualities:
+    """How much of the answers stayed, where no label says which are right."""
+    same = alike(original, shrunk)
+    agreement, (low, high) = _percent(same)
+    share = f"{agreement:.2f} % [{low:.2f}, {high:.2f}] of {len(same)} test images"
+    if are_scores(original.shape):
+        note = f"no labels: no accuracy is claimed; the shrunk network answers like the original on {share}"
+    else:
+        note = (
+            "answers are no scores of classes: no accuracy is claimed; the shrunk network's differ from the "
+            f"original's by {100 * difference(original, shrunk):.1f} % of their spread (root mean square), "
+            f"by {100 * ALIKE:g} % at most on {share}"
+        )
+    return Qualities(
+        original=None, shrunk=None, agreement=agreement, agreement_interval=(low, high), note=note
+    )
 
 
 def claimed(
@@ -98,7 +103,7 @@ def claimed(
         at_most=budget.max_drop,
         confidence=budget.certainty,
         answers="same" if labels is None else "right",
-        drop=compared(original, shrunk, labels),
+        drop=drop_of(original, shrunk, labels),
     )
 
 
@@ -183,15 +188,17 @@ def verify(
 
 def quality_of(outputs: NDArray[np.float32], labels: NDArray[np.int64]) -> Quality:
     """Top-1 accuracy with its 95 % Wilson interval."""
+    top1, interval = _percent(outputs.argmax(1) == labels)
+    return Quality(top1=top1, images=len(labels), interval=interval)
+
+
+def _percent(right: NDArray[np.bool_]) -> tuple[float, tuple[float, float]]:
+    """How many of all, and the 95 % Wilson interval of that."""
     from statsmodels.stats.proportion import proportion_confint
 
-    correct = int((outputs.argmax(1) == labels).sum())
-    low, high = proportion_confint(correct, len(labels), method="wilson")
-    return Quality(
-        top1=round(100 * correct / len(labels), 4),
-        images=len(labels),
-        interval=(round(100 * float(low), 2), round(100 * float(high), 2)),
-    )
+    count = int(right.sum())
+    low, high = proportion_confint(count, len(right), method="wilson")
+    return round(100 * count / len(right), 4), (round(100 * float(low), 2), round(100 * float(high), 2))
 
 
 def _open(artifact: Artifact, folder: Path, target: Target) -> Session:
@@ -231,17 +238,17 @@ def _verdict(
     *,
     exact: bool,
 ) -> Verdict:
-    flat, expected = outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1)
-    deviation = _deviation(flat, expected)
+    outputs = outputs.reshape(reference.shape)
+    deviation = _deviation(outputs.reshape(len(outputs), -1), reference.reshape(len(reference), -1))
     why = _why(deviation, TOLERANCES.get(artifact.precision) if exact else None)
     if not why and guard is not None and artifact.precision != "fp32":
-        base = original if guard.against == "original" else expected
-        why = _refuted(guard, base, flat, labels)
+        base = original if guard.against == "original" else reference
+        why = _refuted(guard, base, outputs, labels)
     return Verdict(
         path=artifact.path,
-        quality=None if labels is None else quality_of(flat, labels),
-        drop=None if labels is None or original is None else drop_of(original, flat, labels),
-        agreement=round(_agreement(flat, expected), 4),
+        quality=None if labels is None else quality_of(outputs, labels),
+        drop=None if labels is None or original is None else drop_of(original, outputs, labels),
+        agreement=_percent(alike(reference, outputs))[0],
         deviation=deviation,
         passed=not why,
         why=why,
@@ -257,17 +264,12 @@ def _refuted(
     """Which bound the answers break as surely as 95 %; '' where they do not."""
     if base is None:
         return ""
-    claim = guard.claim(compared(base, outputs, labels), max(CONFIDENCE, guard.confidence))
+    claim = guard.claim(drop_of(base, outputs, labels), max(CONFIDENCE, guard.confidence))
     if claim.verdict != "no":
         return ""
     low, high = claim.drop.interval
     lost = f"it loses {claim.drop.points:.2f} points [{low:.2f}, {high:.2f}]"
     return f"{lost} against {guard.against}, more than the {guard.at_most:g} allowed"
-
-
-def _agreement(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
-    """Percent of inputs with the same top-1 answer."""
-    return 100 * float((outputs.argmax(1) == reference.argmax(1)).mean())
 
 
 def _deviation(outputs: NDArray[np.float32], reference: NDArray[np.float32]) -> Deviation:

@@ -111,7 +111,7 @@ REFUSED = {
         "criterion 'screening': unknown option 'alhpa'",
         "did you mean 'alpha'?",
     ),
-    "--epochs 1 --input 1x6x6": ("--epochs needs labelled images", "give --data"),
+    "--epochs 1 --input 1x6x6": ("--epochs needs images to train on", "give --data"),
     "--epochs 1 --data npz:d.npz --train-command t{model}{out}": (
         "--epochs and --train-command train twice",
         "your command decides how long it trains",

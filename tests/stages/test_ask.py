@@ -162,7 +162,7 @@ def test_an_unknown_criterion_is_refused_before_any_work(model: Path) -> None:
 def test_training_needs_data(model: Path) -> None:
     with pytest.raises(RequestError) as caught:
         ask(model, TARGET, epochs=1)
-    assert (caught.value.message, caught.value.hint) == ("--epochs needs labelled images", "give --data")
+    assert (caught.value.message, caught.value.hint) == ("--epochs needs images to train on", "give --data")
 
 
 def test_inspecting_needs_no_target_and_no_weights(model: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.core.alike import are_scores
 from edgeprune.core.artifact import Precision
 from edgeprune.core.emulation import Likeness
 
@@ -34,7 +35,7 @@ def likeness(
         max_abs=largest,
         relative=None if largest is None else largest / (float(np.abs(first).max()) or 1.0),
         max_lsb=None if largest is None or step is None else round(largest / step, 3),
-        top1=100 * float((first.argmax(1) == second.argmax(1)).mean()),
+        top1=100 * float((first.argmax(1) == second.argmax(1)).mean()) if are_scores(here[0].shape) else None,
     )
 
 
