@@ -192,9 +192,11 @@ def _drops(quality: Qualities) -> Iterator[str]:
     )
     for one in quality.classes:
         if one.name == quality.worst:
+            low, high = one.drop.interval
             yield (
                 f"worst class: {one.name}, {one.drop.before:.2f} -> {one.drop.after:.2f} % of "
-                f"{one.drop.images} images (p = {one.p_value:.2g} after Holm)"
+                f"{one.drop.images} images, {one.drop.points:.2f} points [{low:.2f}, {high:.2f}] "
+                f"(p = {one.p_value:.2g} after Holm)"
             )
 
 

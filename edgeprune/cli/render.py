@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from edgeprune.core.application import Application
-from edgeprune.core.comparison import Comparison
+from edgeprune.core.comparison import Comparison, Row
 from edgeprune.core.device_run import FileRun, throttled_words
 from edgeprune.core.diagnosis import Diagnosis
 from edgeprune.core.inspection import GroupRow, Inspection, Lock
@@ -184,7 +184,7 @@ def comparison(document: Comparison) -> None:
         table.add_row(
             f"{row.format} {row.precision}",
             f"{format_bytes(row.bytes_before)} -> {format_bytes(row.bytes_after)}",
-            _change(row.top1_before, row.top1_after),
+            _accuracy(row),
             _change(row.p50_ms_before, row.p50_ms_after),
             f"{row.ratio:.2f}{interval}" if row.ratio else "",
             row.verdict,
@@ -195,6 +195,11 @@ def comparison(document: Comparison) -> None:
     for side, names in ((document.before, document.only_before), (document.after, document.only_after)):
         if names:
             out.print(f"only in {side}: {', '.join(names)}")
+
+
+def _accuracy(row: Row) -> str:
+    interval = f" [{row.top1_change[0]:+.1f}, {row.top1_change[1]:+.1f}]" if row.top1_change else ""
+    return _change(row.top1_before, row.top1_after) + interval
 
 
 def application(document: Application) -> None:

@@ -20,6 +20,10 @@ class Row(Document):
     bytes_after: int
     top1_before: float | None
     top1_after: float | None
+    top1_change: tuple[float, float] | None = Field(
+        default=None,
+        description="95 % interval of the change in points (Newcombe's, as if the test images were others)",
+    )
     p50_ms_before: float | None
     p50_ms_after: float | None
     ratio: float | None = Field(description="p50 after / p50 before")

@@ -103,6 +103,7 @@ class Verdict(Document):
     path: str
     quality: Quality | None
     drop: Drop | None = Field(default=None, description="from the original network to this file")
+    own_drop: Drop | None = Field(default=None, description="from the shrunk network to this file")
     agreement: float = Field(ge=0, le=100, description=f"percent of inputs answered {ALIKE_WORDS}")
     deviation: Deviation
     passed: bool
@@ -151,6 +152,7 @@ class DeliveredArtifact(Artifact):
 
     quality: Quality | None
     drop: Drop | None = Field(default=None, description="from the original network to this file")
+    own_drop: Drop | None = Field(default=None, description="from the shrunk network to this file")
     agreement: float
     deviation: Deviation
     passed: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgeprune.core.comparison import Comparison, Row, Verdict
-from edgeprune.core.report import DeliveredArtifact, Latency, Report
+from edgeprune.core.report import DeliveredArtifact, Latency, Quality, Report
 from edgeprune.core.timing import bootstrap_medians
 
 
@@ -44,12 +44,26 @@ def _row(old: DeliveredArtifact, new: DeliveredArtifact) -> Row:
         bytes_after=new.bytes,
         top1_before=old.quality.top1 if old.quality else None,
         top1_after=new.quality.top1 if new.quality else None,
+        top1_change=_change(old.quality, new.quality),
         p50_ms_before=first.p50_ms if first else None,
         p50_ms_after=second.p50_ms if second else None,
         ratio=ratio,
         interval=interval,
         verdict=_verdict(interval),
     )
+
+
+def _change(first: Quality | None, second: Quality | None) -> tuple[float, float] | None:
+    """The interval of the change in accuracy; reports hold no answers, so images cannot be paired."""
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    if first is None or second is None:
+        return None
+    right = [round(one.top1 * one.images / 100) for one in (second, first)]
+    low, high = confint_proportions_2indep(
+        right[0], second.images, right[1], first.images, method="newcomb", compare="diff"
+    )
+    return round(100 * float(low), 2), round(100 * float(high), 2)
 
 
 def _ratio(first: Latency | None, second: Latency | None) -> tuple[float | None, tuple[float, float] | None]:

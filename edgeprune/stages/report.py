@@ -28,7 +28,6 @@ from edgeprune.core.report import (
     Latency,
     OldRuntime,
     Proof,
-    Quality,
     Report,
     Thinned,
 )
@@ -44,6 +43,8 @@ _PACKAGES = (
 ).split()
 
 _LOW_AGREEMENT = 95.0
+_MUCH = 0.5
+"""Points that a file may lose by its precision without a warning."""
 """Percent; the int8 files of docs/benchmarks.md stay above 98."""
 
 _SIGNIFICANT = 0.05
@@ -134,6 +135,7 @@ def _deliver(artifact: Artifact, found: Findings, latency: Latency, at_hand: boo
         **artifact.model_dump(),
         quality=verdict.quality,
         drop=verdict.drop,
+        own_drop=verdict.own_drop,
         agreement=verdict.agreement,
         deviation=verdict.deviation,
         passed=verdict.passed,
@@ -213,7 +215,7 @@ def _warnings(
     for one in delivered:
         base = floats.get(one.format)
         if base is not None and one is not base:
-            lines += _against_float(one, base, found.judgement.quality.shrunk)
+            lines += _against_float(one, base)
     return lines
 
 
@@ -256,12 +258,15 @@ def _thinning_warnings(thinned: Thinned) -> Iterator[str]:
         yield f"{name} was left whole: {why}" + (f" (and {more} more)" if more else "")
 
 
-def _against_float(one: DeliveredArtifact, base: DeliveredArtifact, shrunk: Quality | None) -> list[str]:
+def _against_float(one: DeliveredArtifact, base: DeliveredArtifact) -> list[str]:
     lines: list[str] = []
     if one.agreement < _LOW_AGREEMENT:
         lines.append(f"{one.path} agrees with the shrunk network on {one.agreement:.1f} % of the inputs only")
-    if one.quality and shrunk and one.quality.top1 < shrunk.top1 - 0.5:
-        lines.append(f"{one.path} loses {shrunk.top1 - one.quality.top1:.2f} points against float32")
+    if one.own_drop is not None and one.own_drop.points > _MUCH:
+        low, high = one.own_drop.interval
+        lines.append(
+            f"{one.path} loses {one.own_drop.points:.2f} points [{low:.2f}, {high:.2f}] against float32"
+        )
     if one.precision.startswith("int8"):
         lines += _not_faster(one, base, base.path)
     return lines

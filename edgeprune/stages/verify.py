@@ -248,6 +248,7 @@ def _verdict(
         path=artifact.path,
         quality=None if labels is None else quality_of(outputs, labels),
         drop=None if labels is None or original is None else drop_of(original, outputs, labels),
+        own_drop=None if labels is None else drop_of(reference, outputs, labels),
         agreement=_percent(alike(reference, outputs))[0],
         deviation=deviation,
         passed=not why,

@@ -36,9 +36,9 @@ AFTER: Sizes = {
     ("tflite", "fp16"): (2.0, 90.0, 105_000),
 }
 TABLE = """\
- file              size                  top-1 %         p50 ms        ratio              verdict
- onnx fp32         400.0 kB -> 200.0 kB  91.50 -> 90.00  2.00 -> 1.00  0.50 [0.50, 0.50]  faster
- onnx int8-static  110.0 kB -> 60.0 kB   91.25 -> 89.75  1.00 -> 1.50  1.50 [1.50, 1.50]  slower
+ file              size                  top-1 %                      p50 ms        ratio              verdict
+ onnx fp32         400.0 kB -> 200.0 kB  91.50 -> 90.00 [-4.1, +1.1]  2.00 -> 1.00  0.50 [0.50, 0.50]  faster
+ onnx int8-static  110.0 kB -> 60.0 kB   91.25 -> 89.75 [-4.0, +1.2]  1.00 -> 1.50  1.50 [1.50, 1.50]  slower
 only in before: tflite fp32
 only in after: tflite fp16
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from core.documents import a_report, delivered, measured
 
 from edgeprune.core.comparison import Comparison, Row
-from edgeprune.core.report import DeliveredArtifact, Latency
+from edgeprune.core.report import DeliveredArtifact, Latency, Quality
 from edgeprune.stages.compare import compare
 from edgeprune.stages.compare import measured as taken
 
@@ -96,6 +98,26 @@ def test_sizes_accuracy_and_medians_stand_side_by_side() -> None:
         interval=row.interval,
         verdict="faster",
     )
+
+
+def test_a_change_in_accuracy_has_an_interval() -> None:
+    old, new = (
+        delivered(quality=Quality(top1=top1, images=1_000, interval=wilson(top1 / 100)))
+        for top1 in (92.0, 89.0)
+    )
+    (row,) = compare(a_report(old), a_report(new), names=("a", "b")).rows
+    # Newcombe 1998, method 10: the distances of both shares to their own Wilson limits, squared and added.
+    (low, high), (least, most) = wilson(0.92), wilson(0.89)
+    below, above = math.hypot(89 - least, high - 92), math.hypot(most - 89, 92 - low)
+    assert row.top1_change == pytest.approx((-3 - below, -3 + above), abs=0.01)
+
+
+def wilson(share: float, images: int = 1_000) -> tuple[float, float]:
+    z = 1.959964
+    middle = share + z**2 / (2 * images)
+    half = z * math.sqrt(share * (1 - share) / images + z**2 / (4 * images**2))
+    low, high = ((middle + sign * half) / (1 + z**2 / images) for sign in (-1, 1))
+    return 100 * low, 100 * high
 
 
 def test_reports_of_two_machines_say_so() -> None:
