@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeprune.core.errors import BudgetError, PluginError, RequestError
+from edgeprune.core.moments import LARGEST
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import ConnectionCriterion, Criterion, OpenCriterion
 from edgeprune.core.registry import find, names
@@ -23,6 +24,7 @@ from edgeprune.graph.connection_evidence import ConnectionEvidence
 from edgeprune.graph.connections import Layer, disconnected, layers
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.dead import without_dead
+from edgeprune.graph.finite import require_finite
 
 _BATCH = 100
 _REFILLS = 8
@@ -66,6 +68,8 @@ def thin(
         There are no connections, the pattern fits none, or fewer would stay than there are layers.
     PluginError
         The criterion's scores are not one finite number per connection.
+    ModelError
+        A layer answers with NaN or infinity.
     """
     progress = progress or Silent()
     ranking = _able(criterion, calibration, name)
@@ -256,11 +260,13 @@ def _chosen(
         return criterion, None
     batches = list(selection.inputs(_BATCH))
     wanted = np.concatenate([*answers(coupling.program, batches)])
+    require_finite(coupling.program.answer, torch.from_numpy(wanted))
     spread = float(np.square(wanted - wanted.mean(0)).sum()) or 1.0
     compared = []
     for one in able:
         found = np.concatenate([*answers(disconnected(coupling.program, masks_of(one)), batches)])
-        harm = float(np.square(found - wanted).sum()) / spread
+        # Zeros may leave a network no answer, as a sum that it divides by: nothing loses more.
+        harm = np.nan_to_num(float(np.square(found - wanted).sum()) / spread, nan=LARGEST, posinf=LARGEST)
         compared.append(Candidate(options=_options(one), harm=float(f"{harm:.9g}")))
     best = int(np.argmin([one.harm for one in compared]))
     return able[best], Choice(images=len(selection), candidates=tuple(compared))

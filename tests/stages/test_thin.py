@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,10 +11,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tiny import CLASSES, a_split, tiny, unlabelled
-from torch import nn
+from torch import Tensor, nn
 
-from edgeprune.core.errors import BudgetError, DocumentError, PluginError, RequestError
+from edgeprune.core.errors import BudgetError, DocumentError, ModelError, PluginError, RequestError
 from edgeprune.core.group import Group
+from edgeprune.core.moments import LARGEST
 from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 from edgeprune.core.registry import build, build_from
 from edgeprune.core.sparsity import Sparsity
@@ -233,3 +235,54 @@ class Broken:
 def test_scores_that_are_not_finite_are_the_criterions_fault() -> None:
     with pytest.raises(PluginError, match=r"one finite score for each connection of 1\.weight"):
         thin(couple(dense()), None, Broken(), Thinning(times=2), name="broken")
+
+
+@pytest.mark.parametrize("criterion", ["screening", "f", "welch", "wanda"])
+def test_activations_that_are_not_finite_are_refused_with_their_layer(criterion: str) -> None:
+    program = dense()
+    with torch.no_grad():
+        program.tensors()["3.bias"][2] = torch.nan
+    with pytest.raises(ModelError) as caught:
+        thinned(program, Thinning(times=2), criterion, selection=a_split(40, size=SIZE, seed=3))
+    assert re.fullmatch(r"relu \(.+\) answers with NaN or infinity", caught.value.message)
+    assert caught.value.hint == "look for weights that are not finite, or for a division by zero in that line"
+
+
+class Shares(nn.Module):
+    """Answers with shares of a sum, which may be zero; its first input is the same for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(49, CLASSES, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.flatten(1)
+        parts = torch.relu(self.head(torch.cat([torch.ones_like(values[:, :1]), values], 1)))
+        return parts / parts.sum(1, keepdim=True)
+
+
+def shares(first: float, others: float) -> Program:
+    program = capture(Shares(), [Input(SIZE)])
+    with torch.no_grad():
+        program.tensors()["head.weight"].fill_(others)[:, 0] = first
+    return program
+
+
+def test_selection_images_that_are_not_answered_with_numbers_are_refused() -> None:
+    bright, dark = (a_split(40, size=SIZE, offset=offset) for offset in (9.0, -9.0))
+    screening = build("criteria", "screening")
+    with pytest.raises(ModelError, match=r"^div \(test_thin\.py:\d+\) answers with NaN or infinity$"):
+        thin(couple(shares(0, 1)), bright, screening, Thinning(times=2), name="screening", selection=dark)
+
+
+def test_zeros_that_leave_no_answer_are_not_chosen() -> None:
+    # By F alone the first input goes, which is the same for every image: it keeps the sum above zero.
+    images, other = (a_split(40, size=SIZE, seed=seed, offset=9.0) for seed in (0, 3))
+    screening = build("criteria", "screening")
+    coupling = couple(shares(1, -1e-3))
+    sparsity = thin(coupling, images, screening, Thinning(times=2), name="screening", selection=other)
+    assert sparsity.choice is not None
+    harms = {one.options["alpha"]: one.harm for one in sparsity.choice.candidates}
+    assert harms[1.0] == LARGEST
+    assert harms[0.0] < 1
+    assert sparsity.options["alpha"] != 1.0
