@@ -25,8 +25,8 @@ from edgeprune.graph.connections import Layer, disconnected, layers
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.dead import without_dead
 from edgeprune.graph.finite import require_finite
+from edgeprune.graph.memory import images_per_batch
 
-_BATCH = 100
 _REFILLS = 8
 """How often connections are added in the place of those that turned out dead."""
 
@@ -76,12 +76,12 @@ def thin(
     every = layers(coupling.program)
     free, whole = _fitting(every, wanted.pattern)
     keep = _allowance(every, free, wanted, done)
-    batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
-    progress.start("thin", batches)
+    size = images_per_batch(coupling)
+    progress.start("thin", 0 if calibration is None else -(-len(calibration) // size))
     labels = None if calibration is None else calibration.labels
     classes = 0 if labels is None else int(labels.max()) + 1
     evidence = ConnectionEvidence(coupling.program, every, classes, seed, ranking.needs)
-    for inputs, known in calibration.batches(_BATCH) if calibration is not None else ():
+    for inputs, known in calibration.batches(size) if calibration is not None else ():
         evidence.add(torch.from_numpy(inputs), known)
         progress.advance()
 
@@ -258,7 +258,7 @@ def _chosen(
     able = [one for one in candidates if isinstance(one, ConnectionCriterion)]
     if not able or selection is None:
         return criterion, None
-    batches = list(selection.inputs(_BATCH))
+    batches = list(selection.inputs(images_per_batch(coupling)))
     wanted = np.concatenate([*answers(coupling.program, batches)])
     require_finite(coupling.program.answer, torch.from_numpy(wanted))
     spread = float(np.square(wanted - wanted.mean(0)).sum()) or 1.0

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,9 +19,11 @@ from edgeprune.core.group import Group
 from edgeprune.core.moments import LARGEST
 from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 from edgeprune.core.registry import build, build_from
+from edgeprune.core.samples import Split
 from edgeprune.core.sparsity import Sparsity
 from edgeprune.core.thinning import Pattern, Thinning
 from edgeprune.graph.capture import Input, Program, capture
+from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
 from edgeprune.stages.disconnect import disconnect, nonzeros
 from edgeprune.stages.shrink import shrink
@@ -152,6 +155,23 @@ def test_the_same_question_has_the_same_answer() -> None:
     assert thinned(dense(), Thinning(times=8), "screening") == thinned(
         dense(), Thinning(times=8), "screening"
     )
+
+
+def test_no_more_images_are_looked_at_together_than_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    coupling, asked = couple(dense()), []
+
+    def watched(split: Split) -> Split:
+        def read(indices: Sequence[int]) -> NDArray[np.generic]:
+            asked.append(len(indices))
+            return split.samples.read(indices)
+
+        return replace(split, samples=replace(split.samples, read=read))
+
+    images, other = (watched(a_split(80, size=SIZE, seed=seed)) for seed in (0, 3))
+    monkeypatch.setattr("edgeprune.graph.memory._TRANSIENT", 30.5 * count(coupling).peak_activation_bytes)
+    screening = build("criteria", "screening")
+    thin(coupling, images, screening, Thinning(times=3), name="screening", selection=other)
+    assert asked == [30, 30, 20] * 2
 
 
 def test_zeros_are_where_the_sparsity_says() -> None:
