@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.moments import LARGEST, ClassMoments
+from edgeprune.core.moments import LARGEST, ClassMoments, comparable
 from edgeprune.core.protocols import Need
 from edgeprune.graph.capture import Program
 from edgeprune.graph.connections import Layer, Source
@@ -79,12 +79,12 @@ class ConnectionEvidence:
         return np.asarray(np.abs(self._tensors[weight].detach().double().numpy()))
 
     def f_statistic(self, weight: str) -> Floats | None:
-        """One-way ANOVA F across classes of what each connection adds; None without labels."""
+        """One-way ANOVA F across classes of what each connection adds; None where it is not defined."""
         return self._of_inputs(weight, lambda moments: moments.f_statistic())
 
     def welch_statistic(self, weight: str) -> Floats | None:
-        """Welch's F, which lets every class have its own variance; None without labels."""
-        return self._of_inputs(weight, lambda moments: moments.welch()[0])
+        """Welch's F, which lets every class have its own variance; None as for F."""
+        return self._of_inputs(weight, lambda moments: moments.welch()[0], replicated=2)
 
     def activation(self, weight: str) -> Floats | None:
         """Root mean square, over images and positions, of what each connection reads; None without data."""
@@ -131,10 +131,13 @@ class ConnectionEvidence:
                 self._terms[key] = self._terms.get(key, 0.0) + squares
         self._images += len(inputs)
 
-    def _of_inputs(self, weight: str, statistic: Callable[[ClassMoments], Floats]) -> Floats | None:
-        """The mean over all values that the weight reads."""
+    def _of_inputs(
+        self, weight: str, statistic: Callable[[ClassMoments], Floats], replicated: int = 1
+    ) -> Floats | None:
+        """The mean over all values that the weight reads; None where one of them has no such statistic."""
         layer = self._layers[weight]
-        if not all(source in self._moments for source in layer.sources):
+        moments = [self._moments.get(source) for source in layer.sources]
+        known = [one for one in moments if one is not None and comparable(one.count, replicated)]
+        if len(known) < len(moments):
             return None
-        found = [np.nan_to_num(statistic(self._moments[one]), posinf=LARGEST) for one in layer.sources]
-        return layer.spread(np.mean(found, axis=0))
+        return layer.spread(np.mean([np.nan_to_num(statistic(one), posinf=LARGEST) for one in known], axis=0))

@@ -15,6 +15,7 @@ from edgeprune.core.moments import LARGEST
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import ConnectionCriterion, Criterion, OpenCriterion
 from edgeprune.core.registry import find, names
+from edgeprune.core.replication import require_replicates
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Candidate, Choice, Options
 from edgeprune.core.sparsity import Connections, Mask, Sparsity
@@ -63,7 +64,8 @@ def thin(
     Raises
     ------
     RequestError
-        The criterion cannot rank connections, or needs images or labels that there are not.
+        The criterion cannot rank connections, or needs images or labels that there are not, or classes
+        with more than one image.
     BudgetError
         There are no connections, the pattern fits none, or fewer would stay than there are layers.
     PluginError
@@ -125,6 +127,7 @@ def _able(criterion: Criterion, calibration: Split | None, name: str) -> Connect
             f"criterion '{name}' compares classes, but the images have no labels",
             hint="choose one that needs none: wanda, l2, lamp",
         )
+    require_replicates(criterion, calibration, name, others="wanda, l2, lamp")
     return criterion
 
 

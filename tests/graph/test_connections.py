@@ -204,6 +204,16 @@ def test_only_what_was_asked_for_is_gathered(need: Need) -> None:
     assert {name for name, value in known.items() if value is not None} == {need} & known.keys()
 
 
+def test_f_is_none_where_no_class_is_shown_twice_and_welchs_where_only_one_is() -> None:
+    program = chain()
+    inputs = torch.randn(3, *program.input_size)
+    for labels, known in (([0, 1, 2], (False, False)), ([0, 1, 1], (True, False))):
+        evidence = ConnectionEvidence(program, layers(program), CLASSES, 0, frozenset({"moments"}))
+        evidence.add(inputs, np.asarray(labels))
+        found = evidence.f_statistic("head.weight"), evidence.welch_statistic("head.weight")
+        assert tuple(one is not None for one in found) == known
+
+
 def test_random_numbers_follow_from_seed_and_name() -> None:
     one, _, _ = seen(chain())
     again, _, _ = seen(chain())

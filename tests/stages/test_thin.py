@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import CLASSES, a_split, tiny, unlabelled
+from tiny import CLASSES, a_split, once_each, tiny, unlabelled
 from torch import Tensor, nn
 
 from edgeprune.core.errors import BudgetError, DocumentError, ModelError, PluginError, RequestError
@@ -237,6 +237,27 @@ def test_a_criterion_without_its_evidence_is_refused() -> None:
     bare = unlabelled(a_split(40, size=SIZE))
     with pytest.raises(RequestError, match="compares classes, but the images have no labels"):
         thin(coupling, bare, screening, Thinning(times=2), name="screening")
+
+
+@pytest.mark.parametrize("criterion", ["f", "welch"])
+def test_a_criterion_that_compares_classes_is_refused_where_none_is_shown_twice(criterion: str) -> None:
+    few = once_each(a_split(20, size=SIZE))
+    with pytest.raises(RequestError) as caught:
+        thin(couple(dense()), few, build("criteria", criterion), Thinning(times=2), name=criterion)
+    assert caught.value.message == (
+        f"criterion '{criterion}' compares classes, but no class has two of the 4 images"
+    )
+    assert caught.value.hint == "give more with --images, or choose one that compares none: wanda, l2, lamp"
+
+
+def test_where_no_class_is_shown_twice_screening_goes_by_magnitude() -> None:
+    few, coupling = once_each(a_split(20, size=SIZE)), couple(dense())
+    by_f = build("criteria", "screening", {"alpha": 1.0})
+    by_size = build("criteria", "screening", {"alpha": 0.0})
+    found, expected = (
+        thin(coupling, few, one, Thinning(times=2), name="screening") for one in (by_f, by_size)
+    )
+    assert found.connections == expected.connections
 
 
 @dataclass(frozen=True)
