@@ -20,7 +20,7 @@ from edgeprune.core.journal import Journal
 from edgeprune.core.progress import Silent
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Qualities, Report
-from edgeprune.core.request import Budget
+from edgeprune.core.request import Budget, Images
 from edgeprune.graph.capture import Program
 from edgeprune.stages.draw import draw
 from edgeprune.stages.load import load
@@ -233,6 +233,31 @@ def test_without_data_no_accuracy_is_claimed_and_int8_is_dynamic(desk: Path) -> 
     assert [one.precision for one in report.artifacts] == ["fp32", "fp16", "int8-dynamic"]
     assert all(one.quality is None and one.deviation.images == 64 for one in report.artifacts)
     assert report.failures() == []
+
+
+@pytest.mark.parametrize(
+    ("few", "said"),
+    [
+        (
+            Images(calibration=10),
+            "no class has two of the 10 images, so F is not defined and screening ranked without it; "
+            "--images gives more",
+        ),
+        (
+            Images(selection=10),
+            "no class has two of the 10 images that were to say what weight F gets, so it got none; "
+            "--criterion 'screening?alpha=0.3' gives it one",
+        ),
+    ],
+)
+def test_where_no_class_is_shown_twice_the_report_says_that_f_had_no_say(
+    desk: Path, few: Images, said: str
+) -> None:
+    report = compress(desk, f"few-{few.calibration}", images=few)
+    assert report.criterion == "screening"
+    assert said in report.warnings
+    by_size = compress(desk, f"sized-{few.calibration}", images=few, criterion="l2")
+    assert not any("no class" in one for one in by_size.warnings)
 
 
 def test_without_labels_the_refit_works_and_agreement_is_reported_in_place_of_accuracy(desk: Path) -> None:

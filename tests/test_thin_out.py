@@ -21,7 +21,7 @@ from edgeprune.core.errors import RequestError, StorageError
 from edgeprune.core.plan import Plan
 from edgeprune.core.recovery import Recovery
 from edgeprune.core.report import Report
-from edgeprune.core.request import Budget
+from edgeprune.core.request import Budget, Images
 from edgeprune.core.sparsity import Sparsity
 from edgeprune.core.thinning import Pattern, Thinning
 from edgeprune.graph.capture import Program
@@ -231,6 +231,15 @@ def test_without_labels_wanda_ranks_and_the_report_says_so(desk: Path) -> None:
     assert "no labels to compare classes by: wanda ranked the connections" in report.warnings
     assert report.quality.agreement is not None
     assert report.failures() == []
+
+
+def test_where_no_class_is_shown_twice_the_report_says_what_ranked(desk: Path) -> None:
+    few = Images(calibration=10)
+    report = compress(desk, "few", thinning=Thinning(times=3), images=few)
+    said = "no class has two of the 10 images, so F is not defined and screening ranked without it"
+    assert f"{said}; --images gives more" in report.warnings
+    by_size = compress(desk, "sized", thinning=Thinning(times=3), images=few, criterion="l2")
+    assert not any("no class" in one for one in by_size.warnings)
 
 
 def test_without_data_magnitudes_rank(desk: Path) -> None:

@@ -92,6 +92,13 @@ def a_split(images: int, *, seed: int = 0, size: tuple[int, ...] = IMAGE, offset
     return Split(Samples(images, read, labels, "patterns"), np.arange(images), Preprocess())
 
 
+def once_each(split: Split) -> Split:
+    """One image of every class."""
+    labels = split.labels
+    assert labels is not None
+    return split.at(np.unique(labels, return_index=True)[1])
+
+
 def unlabelled(split: Split) -> Split:
     """The same images, of which nobody knows what they show."""
     return replace(split, samples=replace(split.samples, labels=None))

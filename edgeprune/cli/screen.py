@@ -64,6 +64,10 @@ def screen(
         )
     if by_class and not found.classes:
         raise RequestError("--by-class needs labelled images", hint="give --data with labels")
+    if by_class and found.incomparable is not None:
+        raise RequestError(
+            f"--by-class compares classes, but {found.incomparable}", hint="give more with --images"
+        )
     if out is not None:
         found.save(out)
     if json:
@@ -125,7 +129,10 @@ def _unlabelled(document: Screening) -> Iterator[tuple[str, ...]]:
 
 
 def _notes(document: Screening) -> Iterator[str]:
-    if document.classes:
+    if document.incomparable is not None:
+        yield f"{document.images} images of {document.classes} classes, ranked by {document.criterion}"
+        yield f"no class statistics, and no F to rank by: {document.incomparable}; give more with --images"
+    elif document.classes:
         yield (
             f"{document.images} images of {document.classes} classes, ranked by {document.criterion}; "
             "differ: units whose class means differ (F-test, false discovery rate 5 %)"

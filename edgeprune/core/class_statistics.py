@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.core.moments import LARGEST, ClassMoments
+from edgeprune.core.moments import LARGEST, ClassMoments, comparable
 from edgeprune.core.sample_size import required_images
 from edgeprune.core.screening import Agreement, RankStability, ServedClasses
 from edgeprune.core.stability import (
@@ -39,14 +39,15 @@ def class_statistics(
         The units from the first to be cut to the last.
     """
     omega_squared = _mean([one.omega_squared() for one in moments])
-    classes = int((moments[0].count > 0).sum())
+    count = moments[0].count
+    welch = [one.welch()[0] for one in moments] if comparable(count, 2) else None
     return {
         "f_statistic": rounded(f_statistic),
         "p_value": rounded(p_value),
         "significant": _significant(p_value),
-        "welch_f": rounded(_mean([one.welch()[0] for one in moments])),
+        "welch_f": None if welch is None else rounded(_mean(welch)),
         "omega_squared": rounded(omega_squared),
-        "required_images": required_images(float(np.median(omega_squared)), classes),
+        "required_images": required_images(float(np.median(omega_squared)), int((count > 0).sum())),
         "stability": _stability(f_statistic, moments, seed),
         "classes": _served(_mean([one.contrasts() for one in moments]), order[: len(order) // 2]),
     }

@@ -13,6 +13,15 @@ LARGEST = 1e12
 _ROUNDING = float(np.finfo(np.float64).eps)
 
 
+def comparable(count: NDArray[np.number], replicated: int = 1) -> bool:
+    """Whether samples per class, shape (classes,), let classes be compared.
+
+    Two classes or more must have been seen, and `replicated` of them twice or more: one is enough for a
+    variance within that all classes share, Welch's F needs two with their own.
+    """
+    return int((count > 0).sum()) > 1 and int((count > 1).sum()) >= replicated
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassMoments:
     """Count, mean and sum of squared deviations; memory is O(units x classes), whatever was seen.
@@ -80,11 +89,11 @@ class ClassMoments:
         """
         from scipy.stats import f as f_distribution
 
+        if not comparable(self.count, 2):
+            return self._nothing(), self._nothing(), self._nothing() + 1
         several = self.count > 1
         count, mean = self.count[several][:, None], self.mean[several]
         groups = len(mean)
-        if groups < 2:
-            return self._nothing(), self._nothing(), self._nothing() + 1
         # A variance below the rounding of the moments says nothing; the floor keeps its weight finite.
         floor = _ROUNDING * ((count * mean**2).sum(0) / count.sum() + 1e-200)
         variance = self.m2[several] / (count - 1)
@@ -154,11 +163,11 @@ class _Scatter:
     @classmethod
     def of(cls, moments: ClassMoments) -> _Scatter | None:
         """The mean squares; None where nothing can be compared: one class, or one sample in each."""
+        if not comparable(moments.count):
+            return None
         seen = moments.count > 0
         count, mean = moments.count[seen][:, None], moments.mean[seen]
         total, groups = float(count.sum()), len(mean)
-        if groups < 2 or total <= groups:
-            return None
         grand = (count * mean).sum(0) / total
         return cls(
             groups=groups,

@@ -46,7 +46,8 @@ class Evidence(Protocol):
     """What a criterion may look at; every array has one row per unit of the group.
 
     What has to be gathered from images is None where the criterion did not say that it needs it, and for
-    groups that have none of it: those that no layer reads, say.
+    groups that have none of it: those that no layer reads, say. So are F statistics that are not defined, as
+    the images show no class twice.
     """
 
     def magnitude(self, group: Group, order: float) -> NDArray[np.float64]:
@@ -99,6 +100,15 @@ class Criterion(Protocol):
 
 
 @runtime_checkable
+class ClassCriterion(Criterion, Protocol):
+    """A criterion that compares classes and has nothing else to go by: without, a run is refused."""
+
+    @property
+    def replicated_classes(self) -> int:
+        """How many classes must have two images or more for what it compares; 0 where it compares nothing."""
+
+
+@runtime_checkable
 class OpenCriterion(Criterion, Protocol):
     """A criterion that leaves an option to the run."""
 
@@ -114,7 +124,8 @@ class ConnectionEvidence(Protocol):
     """What a criterion may look at to rank single connections; every array has the weight's shape.
 
     Weights are named as in the network. What has to be gathered from images is None where the criterion did
-    not say that it needs it, and where there is none of it: no labels, or a layer that reads no images.
+    not say that it needs it, and where there is none of it: no labels, no class that is shown twice, or a
+    layer that reads no images.
     """
 
     def magnitude(self, weight: str) -> NDArray[np.float64]:

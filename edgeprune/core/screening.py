@@ -62,7 +62,8 @@ class GroupScreening(Document):
         default=None, description="units whose class means differ, at a false discovery rate of 5 %"
     )
     welch_f: tuple[float, ...] | None = Field(
-        default=None, description="Welch's F: every class with its own variance"
+        default=None,
+        description="Welch's F: every class with its own variance; null where fewer than two have two images",
     )
     omega_squared: tuple[float, ...] | None = Field(
         default=None, description="share of the unit's variance that the classes explain"
@@ -99,6 +100,9 @@ class Choice(Document):
 
     images: int = Field(description="held-out images that ranked the units; 0: the judging images did")
     candidates: tuple[Candidate, ...]
+    incomparable: str | None = Field(
+        default=None, description="why these images show no F to rank by; null where they do"
+    )
 
 
 class Screening(Document):
@@ -111,6 +115,9 @@ class Screening(Document):
     images: int
     classes: int = Field(default=0, description="classes the labels are of; 0 without labels")
     labels: tuple[str, ...] = Field(default=(), description="class names in output order")
+    incomparable: str | None = Field(
+        default=None, description="why there are no class statistics although there are labels"
+    )
     groups: dict[str, GroupScreening]
 
     def name_of(self, label: int) -> str:

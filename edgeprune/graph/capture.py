@@ -97,6 +97,12 @@ class Program:
         return len(node.all_input_nodes)
 
     @property
+    def answer(self) -> Node:
+        """The value that a network with one output answers with."""
+        (answer,) = self.graph.output_node().all_input_nodes
+        return answer
+
+    @property
     def graph(self) -> Graph:
         """The operators in execution order."""
         return self.module.graph

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Node
 
-from edgeprune.core.moments import LARGEST, ClassMoments
+from edgeprune.core.moments import LARGEST, ClassMoments, comparable
 from edgeprune.core.protocols import Need
 from edgeprune.graph.capture import Program
-from edgeprune.graph.connections import Layer
+from edgeprune.graph.connections import Layer, Source
+from edgeprune.graph.finite import require_finite
+from edgeprune.graph.image_rows import Order, means, orders
 from edgeprune.graph.nodes import shape_of
 from edgeprune.graph.replay import observe
 from edgeprune.graph.saliency import IMAGES, first_order
@@ -33,38 +35,43 @@ class ConnectionEvidence:
     def __init__(
         self, program: Program, layers: Sequence[Layer], classes: int, seed: int, needs: frozenset[Need]
     ) -> None:
-        self._program, self._classes, self._seed = program, classes, seed
+        self._program, self._classes, self._seed, self._needs = program, classes, seed, needs
         self._layers = {layer.weight: layer for layer in layers}
         self._tensors = program.tensors()
         wanted = layers if needs & {"moments", "activations"} else ()
-        self._axes = {
-            source: axis
-            for layer in wanted
-            for source, axis in layer.sources
-            if None in shape_of(source)  # else it is the same for every image
-        }
-        self._wants_moments = "moments" in needs
-        self._moments: dict[Node, ClassMoments] = {}
-        self._squares: dict[Node, tuple[Floats, int]] = {}
-        self._wants_gradients = "gradients" in needs
+        self._axes: dict[Node, set[int]] = {}
+        for layer in wanted:
+            for source, axis in layer.sources:
+                if None in shape_of(source):  # else it is the same for every image
+                    self._axes.setdefault(source, set()).add(axis)
+        self._orders: dict[Node, Order] | None = None
+        self._moments: dict[Source, ClassMoments] = {}
+        self._squares: dict[Source, tuple[Floats, int]] = {}
         self._terms: dict[int, Floats] = {}
         self._images = 0
 
     def add(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
-        """Run one batch and add what it shows."""
+        """Run one batch and add what it shows.
+
+        Raises
+        ------
+        ModelError
+            A layer that is looked at, or the network, answers with NaN or infinity.
+        """
+        rows = self._row_orders(inputs) if labels is not None and "moments" in self._needs else {}
 
         def visit(node: Node, value: Tensor) -> None:
-            rows = _rows(node, value, self._axes[node], len(inputs))
-            squares, count = self._squares.get(node, (np.zeros(rows.shape[2]), 0))
-            self._squares[node] = squares + np.square(rows).sum((0, 1)), count + rows[..., 0].size
-            if labels is not None and self._wants_moments:
-                batch = ClassMoments.of(rows.mean(1), labels, self._classes)
-                before = self._moments.get(node)
-                self._moments[node] = batch if before is None else before.merge(batch)
+            require_finite(node, value)
+            for axis in self._axes.get(node, ()):
+                if "activations" in self._needs:
+                    self._add_squares(node, value, axis)
+                if labels is not None and node in rows:
+                    per_image = means(node, value, axis, len(inputs), rows[node])
+                    self._add_moments(node, axis, ClassMoments.of(per_image, labels, self._classes))
 
         if self._axes:
-            observe(self._program, inputs, self._axes, visit)
-        if self._wants_gradients:
+            observe(self._program, inputs, {*self._axes, self._program.answer}, visit)
+        if "gradients" in self._needs:
             self._add_gradients(inputs, labels)
 
     def magnitude(self, weight: str) -> Floats:
@@ -72,20 +79,20 @@ class ConnectionEvidence:
         return np.asarray(np.abs(self._tensors[weight].detach().double().numpy()))
 
     def f_statistic(self, weight: str) -> Floats | None:
-        """One-way ANOVA F across classes of what each connection adds; None without labels."""
+        """One-way ANOVA F across classes of what each connection adds; None where it is not defined."""
         return self._of_inputs(weight, lambda moments: moments.f_statistic())
 
     def welch_statistic(self, weight: str) -> Floats | None:
-        """Welch's F, which lets every class have its own variance; None without labels."""
-        return self._of_inputs(weight, lambda moments: moments.welch()[0])
+        """Welch's F, which lets every class have its own variance; None as for F."""
+        return self._of_inputs(weight, lambda moments: moments.welch()[0], replicated=2)
 
     def activation(self, weight: str) -> Floats | None:
         """Root mean square, over images and positions, of what each connection reads; None without data."""
         layer = self._layers[weight]
-        if not all(source in self._squares for source, _ in layer.sources):
+        if not all(source in self._squares for source in layer.sources):
             return None
-        means = [squares / count for squares, count in (self._squares[one] for one, _ in layer.sources)]
-        return layer.spread(np.sqrt(np.mean(means, axis=0)))
+        mean_squares = [squares / count for squares, count in map(self._squares.__getitem__, layer.sources)]
+        return layer.spread(np.sqrt(np.mean(mean_squares, axis=0)))
 
     def saliency(self, weight: str) -> Floats | None:
         """Mean squared first-order change of the loss without each connection; None without data."""
@@ -97,6 +104,23 @@ class ConnectionEvidence:
         generator = np.random.default_rng([self._seed, zlib.crc32(weight.encode())])
         return generator.random(self._layers[weight].shape)
 
+    def _row_orders(self, inputs: Tensor) -> dict[Node, Order]:
+        """Whose the rows of what is read are; asked once."""
+        if self._orders is None:
+            self._orders = orders(self._program, inputs[:1], self._axes)
+        return self._orders
+
+    def _add_squares(self, node: Node, value: Tensor, axis: int) -> None:
+        # Summed as they are, since a copy in double precision would be twice as large as the value.
+        others = [other for other in range(value.ndim) if other != axis]
+        batch = value.square().sum(others).double().numpy()
+        squares, count = self._squares.get((node, axis), (0.0, 0))
+        self._squares[node, axis] = squares + batch, count + value.numel() // len(batch)
+
+    def _add_moments(self, node: Node, axis: int, batch: ClassMoments) -> None:
+        before = self._moments.get((node, axis))
+        self._moments[node, axis] = batch if before is None else before.merge(batch)
+
     def _add_gradients(self, inputs: Tensor, labels: NDArray[np.int64] | None) -> None:
         weights = [self._tensors[name] for name in self._layers]
         for start in range(0, len(inputs), IMAGES):
@@ -107,19 +131,13 @@ class ConnectionEvidence:
                 self._terms[key] = self._terms.get(key, 0.0) + squares
         self._images += len(inputs)
 
-    def _of_inputs(self, weight: str, statistic: Callable[[ClassMoments], Floats]) -> Floats | None:
-        """The mean over all values that the weight reads."""
+    def _of_inputs(
+        self, weight: str, statistic: Callable[[ClassMoments], Floats], replicated: int = 1
+    ) -> Floats | None:
+        """The mean over all values that the weight reads; None where one of them has no such statistic."""
         layer = self._layers[weight]
-        if not all(source in self._moments for source, _ in layer.sources):
+        moments = [self._moments.get(source) for source in layer.sources]
+        known = [one for one in moments if one is not None and comparable(one.count, replicated)]
+        if len(known) < len(moments):
             return None
-        found = [
-            np.nan_to_num(statistic(self._moments[source]), posinf=LARGEST) for source, _ in layer.sources
-        ]
-        return layer.spread(np.mean(found, axis=0))
-
-
-def _rows(node: Node, value: Tensor, axis: int, images: int) -> Floats:
-    """A value as (images, positions, channels); windows of one image lie side by side in the batch axis."""
-    batch = shape_of(node).index(None)
-    moved = value.detach().double().movedim((batch, axis), (0, -1))
-    return np.asarray(moved.reshape(images, -1, moved.shape[-1]).numpy())
+        return layer.spread(np.mean([np.nan_to_num(statistic(one), posinf=LARGEST) for one in known], axis=0))

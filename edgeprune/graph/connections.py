@@ -13,7 +13,7 @@ from torch.fx import Node
 
 from edgeprune.core.sparsity import Mask
 from edgeprune.graph.capture import Program, rebuild
-from edgeprune.graph.nodes import argument, operator_name
+from edgeprune.graph.nodes import argument, operator_name, shape_of
 
 # Axis of the input that a weight's second axis reads.
 _INPUT_AXIS = {
@@ -27,6 +27,10 @@ _INPUT_AXIS = {
 }
 
 
+Source = tuple[Node, int]
+"""A value, and the axis that holds its channels."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """A weight of shape (outputs, inputs per group, *kernel), and the values it reads."""
@@ -34,8 +38,7 @@ class Layer:
     weight: str
     shape: tuple[int, ...]
     groups: int
-    sources: list[tuple[Node, int]] = field(default_factory=list)
-    """Each value with the axis that holds its channels."""
+    sources: list[Source] = field(default_factory=list)
 
     def spread(self, per_input: NDArray[np.float64]) -> NDArray[np.float64]:
         """One number per input channel, as an array of the weight's shape."""
@@ -63,7 +66,7 @@ def layers(program: Program) -> list[Layer]:
         layer = found.setdefault(id(tensor), Layer(str(weight.target), tuple(tensor.shape), groups))
         source = node.args[0]
         assert isinstance(source, Node)
-        layer.sources.append((source, axis))
+        layer.sources.append((source, axis % len(shape_of(source))))
     return list(found.values())
 
 

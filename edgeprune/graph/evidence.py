@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.fx import Node
 
 from edgeprune.core.group import Group, Indices, Role, Slice
-from edgeprune.core.moments import LARGEST, ClassMoments
+from edgeprune.core.moments import LARGEST, ClassMoments, comparable
 from edgeprune.core.protocols import Need
 from edgeprune.graph import activity, saliency
 from edgeprune.graph.activity import Activity
@@ -187,17 +187,21 @@ class GroupEvidence:
         return self._weights.gains(group)
 
     def f_statistic(self, group: Group) -> NDArray[np.float64] | None:
-        """Mean F over the values in which the group is read; None without labels."""
+        """Mean F over the values in which the group is read; None where it is not defined."""
         found = self._analysis(group)
         return None if found is None else found[0]
 
     def welch_statistic(self, group: Group) -> NDArray[np.float64] | None:
-        """Mean of Welch's F over the values in which the group is read; None without labels."""
-        found = [np.nan_to_num(moments.welch()[0], posinf=LARGEST) for moments in self.moments(group)]
+        """Mean of Welch's F over the values in which the group is read; None as for F."""
+        found = [
+            np.nan_to_num(moments.welch()[0], posinf=LARGEST)
+            for moments in self.moments(group)
+            if comparable(moments.count, 2)
+        ]
         return np.asarray(np.mean(found, axis=0)) if found else None
 
     def p_value(self, group: Group) -> NDArray[np.float64] | None:
-        """Smallest p-value over the values in which the group is read; None without labels."""
+        """Smallest p-value over the values in which the group is read; None as for F."""
         found = self._analysis(group)
         return None if found is None else found[1]
 
@@ -262,7 +266,8 @@ class GroupEvidence:
         scale = one.map.per_block(output_scale(one, self.tensors))
         spread = self._spreads[one.receiver].total() or 1.0
         weight = columns * scale[:, None] / spread**0.5
-        if separation and one.receiver in self._outcomes:
+        outcomes = self._outcomes.get(one.receiver)
+        if separation and outcomes is not None and comparable(outcomes.count):
             weight = weight @ self._metric(one, separation)
         factor = factored(gram.covariance(centred=one.has_intercept), RIDGE)
         return Reader(
@@ -323,7 +328,7 @@ class GroupEvidence:
 
     def _analysis(self, group: Group) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         if group.id not in self._anova:
-            found = [moments.anova() for moments in self.moments(group)]
+            found = [moments.anova() for moments in self.moments(group) if comparable(moments.count)]
             if not found:
                 return None
             f = np.mean([np.nan_to_num(f, posinf=LARGEST) for f, _ in found], axis=0)

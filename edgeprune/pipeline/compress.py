@@ -215,6 +215,7 @@ def _run(
             finetuning=made.finetuning,
             search=made.search,
             thinned=made.thinned,
+            note=made.note,
             size=None
             if job.size is None
             else size_claim(job.size, coupling, made.plan, files.artifacts, request.budget),

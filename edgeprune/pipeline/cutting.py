@@ -13,6 +13,7 @@ from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.plan import Plan, composed
 from edgeprune.core.protocols import Criterion
 from edgeprune.core.registry import build_from
+from edgeprune.core.replication import ranked_without_f
 from edgeprune.core.report import Compensation, Finetuning, Proof, Thinned
 from edgeprune.core.samples import Splits
 from edgeprune.core.screening import Screening
@@ -43,6 +44,8 @@ class Made:
     finetuning: Finetuning | None = None
     search: Search | None = None
     thinned: Thinned | None = None
+    note: str = ""
+    """What a reader must know of the ranking."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,7 @@ def _cut_once(job: Job, turn: Round, before: Made | None) -> Made:
     network = cut.program
     if before is not None:
         network = carry_over(before.program, network, before.plan.tensors, cut.plan.tensors)
-    made = Made(network, cut.plan, cut.proof, search=search)
+    made = Made(network, cut.plan, cut.proof, search=search, note=_note(job, screening))
     return made if job.splits is None else _recovered(job, turn, made, job.splits)
 
 
@@ -159,6 +162,20 @@ def _screen(job: Job, coupling: Coupling) -> Screening:
         team=job.run.team,
         progress=job.progress,
     )
+
+
+def _note(job: Job, screening: Screening) -> str:
+    """Where classes were to be compared and could not be."""
+    if not job.compares_classes:
+        return ""
+    if screening.incomparable is not None:
+        return ranked_without_f(screening.incomparable, job.criterion)
+    if screening.choice is not None and screening.choice.incomparable is not None:
+        return (
+            f"{screening.choice.incomparable} that were to say what weight F gets, so it got none; "
+            "--criterion 'screening?alpha=0.3' gives it one"
+        )
+    return ""
 
 
 def _plan(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from edgeprune.core.plan import Cost
 from edgeprune.core.progress import Progress
+from edgeprune.core.protocols import Criterion
 from edgeprune.core.recovery import default_augment
+from edgeprune.core.registry import build_from
 from edgeprune.core.request import Request
 from edgeprune.core.samples import Split, Splits
 from edgeprune.core.size import SizeBound
@@ -48,6 +50,12 @@ class Job:
     def choosing(self) -> Split | None:
         """The images that settle a choice."""
         return self.splits.ranking.take(CHOOSING) if self.splits else None
+
+    @property
+    def compares_classes(self) -> bool:
+        """Whether the criterion ranks by what tells classes apart, as far as that is known."""
+        ranking: Criterion = build_from("criteria", self.criterion)
+        return "moments" in ranking.needs
 
     def course(self, epochs: int, *, number: int = 1, annealed: bool = True) -> Course:
         """The training that was asked for, so many epochs of it.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgeprune.core.journal import Documents, hidden
 from edgeprune.core.registry import build_from
+from edgeprune.core.replication import incomparable, ranked_without_f
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
 from edgeprune.graph.couple import couple
@@ -134,7 +135,8 @@ def _of_all(last: Finetuning | None, epochs: int) -> Finetuning | None:
 
 def _thinned(job: Job, cut: Cut, sparsity: Sparsity, rounds: int) -> Thinned:
     kept, parameters = nonzeros(cut.program)
-    note = ""
+    why = incomparable(job.splits.calibration) if job.splits is not None else None
+    note = ranked_without_f(why, job.criterion) if why is not None and job.compares_classes else ""
     if job.request.criterion is None and (job.splits is None or job.splits.calibration.labels is None):
         missing = "images" if job.splits is None else "labels"
         note = f"no {missing} to compare classes by: {sparsity.criterion} ranked the connections"

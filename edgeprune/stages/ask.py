@@ -231,11 +231,7 @@ def _require_batch(interface: Interface, formats: Sequence[Format]) -> None:
 
 def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int, recovery: Recovery) -> None:
     """Nothing that only whole channels can give, and as many epochs as there are rounds."""
-    if budget is not None and budget.words():
-        raise RequestError(
-            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
-            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
-        )
+    _require_no_bound(budget or Budget())
     if recovery.command is not None:
         raise RequestError(
             "--train-command does not know which connections are gone, and would bring them back",
@@ -250,6 +246,25 @@ def _require_connections(thinning: Thinning, budget: Budget | None, epochs: int,
         raise RequestError(
             f"--rounds with --pattern {thinning.pattern}: a pattern is reached in one step",
             hint="leave --rounds out",
+        )
+
+
+def _require_no_bound(budget: Budget) -> None:
+    """Refuse every bound, since connections can be held to none of them; each for its own reason."""
+    if budget.max_drop is not None:
+        raise RequestError(
+            "--max-drop needs whole channels to go: its search for the smallest network cuts nothing else",
+            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+        )
+    if budget.confidence is not None:
+        raise RequestError(
+            "--confidence is about --max-drop, which needs whole channels to go",
+            hint="leave it out: --sparsity 70x or --pattern 2:4 says how many connections stay",
+        )
+    if budget.words():
+        raise RequestError(
+            f"the budget {budget.words()} needs whole channels to go: zeros are computed like other numbers",
+            hint="say how many weights stay with --sparsity 70x, or leave --granularity connection out",
         )
 
 

@@ -72,6 +72,8 @@ class Findings:
     search: Search | None = None
     size: SizeClaim | None = None
     thinned: Thinned | None = None
+    note: str = ""
+    """What a reader must know of the ranking."""
     quantized: Quantized = field(default_factory=lambda: Quantized(artifacts=()))
     advice: Sequence[Advice] = ()
     deflated: Mapping[str, int] = field(default_factory=dict)
@@ -180,6 +182,7 @@ def _warnings(
     lines += found.quantized.doubts
     if not found.plan.cuts and found.thinned is None:
         lines.append("nothing was cut: the network meets the budget as it is")
+    lines += [found.note] if found.note else []
     lines += [f"group {name} was left whole: {why}" for name, why in found.proof.refused.items()]
     lines += _thinning_warnings(found.thinned) if found.thinned is not None else []
     compensation = found.compensation

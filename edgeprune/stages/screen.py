@@ -15,6 +15,7 @@ from edgeprune.core.errors import PluginError, RequestError
 from edgeprune.core.group import Group
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
+from edgeprune.core.replication import incomparable, require_replicates
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options, Screening
 from edgeprune.graph.choice import harms_of, least
@@ -62,7 +63,7 @@ def screen(
     Raises
     ------
     RequestError
-        The criterion needs images or labels, and there are none.
+        The criterion needs images or labels, or classes with more than one image, and there are none.
     PluginError
         The criterion's scores are not one finite number per unit.
     ModelError
@@ -97,6 +98,7 @@ def screen(
         images=0 if calibration is None else len(calibration),
         classes=classes,
         labels=class_names,
+        incomparable=incomparable(calibration) if "moments" in needs else None,
         groups=everything,
     )
 
@@ -114,6 +116,7 @@ def _require_data(criterion: Criterion, calibration: Split | None, name: str) ->
             f"criterion '{name}' compares classes, but the images have no labels",
             hint="choose one that needs none: refit, taylor, wanda, l2",
         )
+    require_replicates(criterion, calibration, name, others="refit, taylor, wanda, l2")
 
 
 def _gather(evidence: GroupEvidence, images: Split | None, team: Processes, progress: Progress) -> None:
@@ -153,8 +156,11 @@ def _chosen(
         )
         for one, harm, p_value in zip(candidates, harms.mean(1), p_values, strict=True)
     ]
-    choice = Choice(images=0 if selection is None else len(selection), candidates=tuple(compared))
-    return candidates[best], choice
+    return candidates[best], Choice(
+        images=0 if selection is None else len(selection),
+        candidates=tuple(compared),
+        incomparable=incomparable(selection) if "moments" in criterion.needs else None,
+    )
 
 
 def _options(criterion: Criterion) -> Options:

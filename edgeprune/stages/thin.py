@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from edgeprune.core.errors import BudgetError, PluginError, RequestError
+from edgeprune.core.moments import LARGEST
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import ConnectionCriterion, Criterion, OpenCriterion
 from edgeprune.core.registry import find, names
+from edgeprune.core.replication import require_replicates
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Candidate, Choice, Options
 from edgeprune.core.sparsity import Connections, Mask, Sparsity
@@ -23,8 +25,9 @@ from edgeprune.graph.connection_evidence import ConnectionEvidence
 from edgeprune.graph.connections import Layer, disconnected, layers
 from edgeprune.graph.couple import Coupling
 from edgeprune.graph.dead import without_dead
+from edgeprune.graph.finite import require_finite
+from edgeprune.graph.memory import images_per_batch
 
-_BATCH = 100
 _REFILLS = 8
 """How often connections are added in the place of those that turned out dead."""
 
@@ -61,23 +64,26 @@ def thin(
     Raises
     ------
     RequestError
-        The criterion cannot rank connections, or needs images or labels that there are not.
+        The criterion cannot rank connections, or needs images or labels that there are not, or classes
+        with more than one image.
     BudgetError
         There are no connections, the pattern fits none, or fewer would stay than there are layers.
     PluginError
         The criterion's scores are not one finite number per connection.
+    ModelError
+        A layer answers with NaN or infinity.
     """
     progress = progress or Silent()
     ranking = _able(criterion, calibration, name)
     every = layers(coupling.program)
     free, whole = _fitting(every, wanted.pattern)
     keep = _allowance(every, free, wanted, done)
-    batches = 0 if calibration is None else -(-len(calibration) // _BATCH)
-    progress.start("thin", batches)
+    size = images_per_batch(coupling)
+    progress.start("thin", 0 if calibration is None else -(-len(calibration) // size))
     labels = None if calibration is None else calibration.labels
     classes = 0 if labels is None else int(labels.max()) + 1
     evidence = ConnectionEvidence(coupling.program, every, classes, seed, ranking.needs)
-    for inputs, known in calibration.batches(_BATCH) if calibration is not None else ():
+    for inputs, known in calibration.batches(size) if calibration is not None else ():
         evidence.add(torch.from_numpy(inputs), known)
         progress.advance()
 
@@ -121,6 +127,7 @@ def _able(criterion: Criterion, calibration: Split | None, name: str) -> Connect
             f"criterion '{name}' compares classes, but the images have no labels",
             hint="choose one that needs none: wanda, l2, lamp",
         )
+    require_replicates(criterion, calibration, name, others="wanda, l2, lamp")
     return criterion
 
 
@@ -254,13 +261,15 @@ def _chosen(
     able = [one for one in candidates if isinstance(one, ConnectionCriterion)]
     if not able or selection is None:
         return criterion, None
-    batches = list(selection.inputs(_BATCH))
+    batches = list(selection.inputs(images_per_batch(coupling)))
     wanted = np.concatenate([*answers(coupling.program, batches)])
+    require_finite(coupling.program.answer, torch.from_numpy(wanted))
     spread = float(np.square(wanted - wanted.mean(0)).sum()) or 1.0
     compared = []
     for one in able:
         found = np.concatenate([*answers(disconnected(coupling.program, masks_of(one)), batches)])
-        harm = float(np.square(found - wanted).sum()) / spread
+        # Zeros may leave a network no answer, as a sum that it divides by: nothing loses more.
+        harm = np.nan_to_num(float(np.square(found - wanted).sum()) / spread, nan=LARGEST, posinf=LARGEST)
         compared.append(Candidate(options=_options(one), harm=float(f"{harm:.9g}")))
     best = int(np.argmin([one.harm for one in compared]))
     return able[best], Choice(images=len(selection), candidates=tuple(compared))

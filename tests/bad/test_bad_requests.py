@@ -153,6 +153,18 @@ REFUSED = {
         "the budget <= 1000 MACs needs whole channels to go: zeros are computed like other numbers",
         "say how many weights stay with --sparsity 70x, or leave --granularity connection out",
     ),
+    "--granularity connection --sparsity 3x --data npz:d.npz --max-drop 1": (
+        "--max-drop needs whole channels to go: its search for the smallest network cuts nothing else",
+        "say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+    ),
+    "--granularity connection --sparsity 3x --data npz:d.npz --max-drop 1 --confidence 0.9 --macs 1k": (
+        "--max-drop needs whole channels to go: its search for the smallest network cuts nothing else",
+        "say how many weights stay with --sparsity 70x, or leave --granularity connection out",
+    ),
+    "--granularity connection --sparsity 3x --confidence 0.9": (
+        "--confidence is about --max-drop, which needs whole channels to go",
+        "leave it out: --sparsity 70x or --pattern 2:4 says how many connections stay",
+    ),
     "--granularity connection --sparsity 3x --criterion refit --data npz:d.npz": (
         "criterion 'refit' ranks whole units, not connections",
         "choose one of: f, l1, l2, lamp, random, screening, taylor, wanda, welch",

@@ -126,6 +126,24 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     assert not Path("gone.json").exists()
 
 
+def test_where_no_class_is_shown_twice_that_is_said_instead_of_statistics(
+    here: Here, desk: list[str]
+) -> None:
+    few = [*desk[:2], "--data", "npz:labelled.npz", "--images", "3"]
+    lines = here("screen", *few).text.splitlines()
+    assert lines[1].split() == ["0", "8", *"------"]
+    assert lines[2:] == [
+        "3 images of 3 classes, ranked by screening",
+        "no class statistics, and no F to rank by: no class has two of the 3 images; give more with --images",
+    ]
+    answer = here("screen", *few, "--by-class", "--out", "gone.json", "--quiet")
+    assert (answer.code, answer.refusal) == (
+        2,
+        ("--by-class compares classes, but no class has two of the 3 images", "give more with --images"),
+    )
+    assert not Path("gone.json").exists()
+
+
 def test_more_images_than_there_are_is_refused(here: Here, desk: list[str]) -> None:
     answer = here("screen", *desk, "--data", "npz:bare.npz", "--images", "61")
     assert answer.code == 2

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from scipy.stats import f_oneway
-from tiny import a_split
+from tiny import a_split, tiny
 from torch import Tensor, nn
+from zoo import SITUATIONS, Net
 
+from edgeprune.core.errors import ModelError
 from edgeprune.core.protocols import Need
 from edgeprune.graph.capture import Input, Program, capture
 from edgeprune.graph.connection_evidence import ConnectionEvidence
@@ -96,6 +100,63 @@ def test_activation_is_the_root_mean_square_of_what_is_read() -> None:
     assert found[3:, :, 0, 0] == pytest.approx(np.tile(expected[2:], (3, 1)), rel=1e-6)
 
 
+def test_f_is_that_of_images_where_rows_lie_place_by_place() -> None:
+    program, net = tiny("multihead_attention"), SITUATIONS["multihead_attention"].build()
+    evidence, images, labels = seen(program, "moments")
+    assert isinstance(net, Net)
+    mix = net.get_submodule("mix")
+    assert isinstance(mix, nn.MultiheadAttention)
+    with torch.no_grad():
+        query, key, value = nn.functional.linear(
+            net.embed(images), mix.in_proj_weight, mix.in_proj_bias
+        ).chunk(3, -1)
+        heads = (one.unflatten(-1, (4, 4)).transpose(1, 2) for one in (query, key, value))
+        read = nn.functional.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+    means = read.double().mean(1).numpy()
+    expected = f_oneway(*(means[labels == one] for one in range(CLASSES))).statistic
+    found = evidence.f_statistic("mix.out_proj.weight")
+    assert found is not None
+    assert found[0] == pytest.approx(expected, rel=1e-4)
+
+
+class TwoWays(nn.Module):
+    """One value that a convolution reads along its first axis and a linear layer along its second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.along, self.across = nn.Conv1d(6, 5, 1), nn.Linear(8, 5)
+        self.head = nn.Linear(10, CLASSES)
+
+    def forward(self, values: Tensor) -> Tensor:
+        along, across = self.along(values).mean(2), self.across(values).mean(1)
+        result: Tensor = self.head(torch.cat([along, across], 1))
+        return result
+
+
+def test_one_value_that_is_read_along_two_axes_counts_for_both() -> None:
+    evidence, images, labels = seen(capture(TwoWays().eval(), [Input((6, 8))]), "moments", "activations")
+    for weight, axis in (("along.weight", 1), ("across.weight", 2)):
+        channels = images.double().movedim(axis, -1)
+        means = channels.mean(1).numpy()
+        expected = f_oneway(*(means[labels == one] for one in range(CLASSES))).statistic
+        found, activation = evidence.f_statistic(weight), evidence.activation(weight)
+        assert found is not None
+        assert activation is not None
+        assert found[0].ravel() == pytest.approx(expected, rel=1e-4)
+        assert activation[0].ravel() == pytest.approx(channels.square().mean((0, 1)).sqrt().numpy(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("parameter", "layer"), [("grouped.bias", "flatten"), ("head.bias", "linear")])
+@pytest.mark.parametrize("need", ["moments", "activations"])
+def test_what_is_read_or_answered_must_be_finite(parameter: str, layer: str, need: Need) -> None:
+    program = chain()
+    with torch.no_grad():
+        program.tensors()[parameter][0] = torch.nan
+    with pytest.raises(ModelError) as caught:
+        seen(program, need)
+    assert re.fullmatch(rf"{layer} \(.+\) answers with NaN or infinity", caught.value.message)
+
+
 def test_saliency_is_the_squared_first_order_term_of_small_batches() -> None:
     program = chain()
     evidence, images, labels = seen(program, "gradients")
@@ -130,6 +191,27 @@ def test_what_was_not_asked_for_or_has_no_labels_is_none() -> None:
     bare, _, _ = seen(chain(), *NEEDS, labelled=False)
     assert bare.f_statistic("head.weight") is None
     assert bare.activation("head.weight") is not None
+
+
+@pytest.mark.parametrize("need", NEEDS)
+def test_only_what_was_asked_for_is_gathered(need: Need) -> None:
+    evidence, _, _ = seen(chain(), need)
+    known = {
+        "moments": evidence.f_statistic("head.weight"),
+        "activations": evidence.activation("head.weight"),
+        "gradients": evidence.saliency("head.weight"),
+    }
+    assert {name for name, value in known.items() if value is not None} == {need} & known.keys()
+
+
+def test_f_is_none_where_no_class_is_shown_twice_and_welchs_where_only_one_is() -> None:
+    program = chain()
+    inputs = torch.randn(3, *program.input_size)
+    for labels, known in (([0, 1, 2], (False, False)), ([0, 1, 1], (True, False))):
+        evidence = ConnectionEvidence(program, layers(program), CLASSES, 0, frozenset({"moments"}))
+        evidence.add(inputs, np.asarray(labels))
+        found = evidence.f_statistic("head.weight"), evidence.welch_statistic("head.weight")
+        assert tuple(one is not None for one in found) == known
 
 
 def test_random_numbers_follow_from_seed_and_name() -> None:

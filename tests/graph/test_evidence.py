@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from statsmodels.stats.oneway import anova_oneway
-from tiny import CLASSES, a_split, coupled, tiny, tiny_coupling
+from tiny import CLASSES, a_split, coupled, once_each, tiny, tiny_coupling
 from torch import Tensor, nn
 from zoo import IMAGE, SITUATIONS, Net, pooled
 
@@ -269,6 +269,14 @@ def test_outcomes_are_the_moments_of_what_readers_answer() -> None:
     head = next(one for one in found.values() if one.mean.shape == (CLASSES, answer.shape[1]))
     for label in range(CLASSES):
         np.testing.assert_allclose(head.mean[label], answer[labels == label].mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_where_no_class_is_shown_twice_all_errors_count_alike() -> None:
+    evidence = gathered("gram", "outcomes", data=once_each(a_split(IMAGES)))
+    group = the_group(evidence, "body.0")
+    np.testing.assert_array_equal(
+        np.asarray(evidence.elimination(group, 1.0)), np.asarray(evidence.elimination(group))
+    )
 
 
 def test_discriminants_are_fishers_and_as_long_as_all_outputs() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.stats import f_oneway
 from statsmodels.stats.multitest import multipletests
-from tiny import CLASSES, a_split, tiny, tiny_coupling, unlabelled
+from tiny import CLASSES, a_split, once_each, tiny, tiny_coupling, unlabelled
 from torch import Tensor, nn
 from torch.nn import functional as F
 from zoo import IMAGE, SITUATIONS, Net
@@ -355,6 +355,50 @@ def test_a_class_with_one_image_and_a_unit_that_never_fires_are_screened_like_th
     assert one.classes is not None
     assert (one.f_statistic[3], one.p_value[3], one.omega_squared[3], one.classes.contrast[3]) == (0, 1, 0, 0)
     assert np.isfinite([*one.f_statistic, *one.welch_f, *one.classes.lost]).all()
+
+
+@pytest.mark.parametrize("criterion", ["f", "welch", "refit?separation=0.5"])
+def test_a_criterion_that_compares_classes_says_so_where_none_is_shown_twice(criterion: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        screened(criterion, data=once_each(a_split(20)))
+    assert caught.value.message == (
+        f"criterion '{criterion}' compares classes, but no class has two of the 4 images"
+    )
+    assert caught.value.hint == (
+        "give more with --images, or choose one that compares none: refit, taylor, wanda, l2"
+    )
+
+
+def test_where_no_class_is_shown_twice_magnitude_ranks_and_no_statistic_is_made_up() -> None:
+    found = screened("screening?alpha=0.3", data=once_each(a_split(20)), selection=a_split(80, seed=1))
+    assert found.incomparable == "no class has two of the 4 images"
+    by_size = screened("screening?alpha=0", data=a_split(IMAGES))
+    for name, one in found.groups.items():
+        assert one.order == by_size.groups[name].order
+        assert (one.f_statistic, one.p_value, one.significant, one.classes) == (None, None, None, None)
+
+
+def test_without_a_class_twice_among_the_other_images_f_gets_no_weight() -> None:
+    found = screened("screening", data=a_split(IMAGES), selection=once_each(a_split(20, seed=1)))
+    assert found.incomparable is None
+    assert found.choice is not None
+    assert found.choice.incomparable == "no class has two of the 4 images"
+    assert found.options["alpha"] == 0
+    assert len({one.harm for one in found.choice.candidates}) == 1
+
+
+def test_welchs_f_is_left_out_where_only_one_class_shows_its_variance() -> None:
+    split = a_split(20)
+    labels = split.labels
+    assert labels is not None
+    twice = np.flatnonzero(labels == 2)[:2]
+    data = split.at(np.concatenate([np.flatnonzero(labels == 0)[:1], twice]))
+    found = screened("l2", data=data, also=("moments",))
+    assert found.incomparable is None
+    assert found.groups["stem.0"].f_statistic is not None
+    assert found.groups["stem.0"].welch_f is None
+    with pytest.raises(RequestError, match="'welch' compares classes, but only one class has two of the 3"):
+        screened("welch", data=data)
 
 
 @pytest.mark.parametrize("labels", [True, False])

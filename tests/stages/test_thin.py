@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny import CLASSES, a_split, tiny, unlabelled
-from torch import nn
+from tiny import CLASSES, a_split, once_each, tiny, unlabelled
+from torch import Tensor, nn
 
-from edgeprune.core.errors import BudgetError, DocumentError, PluginError, RequestError
+from edgeprune.core.errors import BudgetError, DocumentError, ModelError, PluginError, RequestError
 from edgeprune.core.group import Group
+from edgeprune.core.moments import LARGEST
 from edgeprune.core.protocols import ConnectionEvidence, Evidence, Need
 from edgeprune.core.registry import build, build_from
+from edgeprune.core.samples import Split
 from edgeprune.core.sparsity import Sparsity
 from edgeprune.core.thinning import Pattern, Thinning
 from edgeprune.graph.capture import Input, Program, capture
+from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
 from edgeprune.stages.disconnect import disconnect, nonzeros
 from edgeprune.stages.shrink import shrink
@@ -152,6 +157,23 @@ def test_the_same_question_has_the_same_answer() -> None:
     )
 
 
+def test_no_more_images_are_looked_at_together_than_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    coupling, asked = couple(dense()), []
+
+    def watched(split: Split) -> Split:
+        def read(indices: Sequence[int]) -> NDArray[np.generic]:
+            asked.append(len(indices))
+            return split.samples.read(indices)
+
+        return replace(split, samples=replace(split.samples, read=read))
+
+    images, other = (watched(a_split(80, size=SIZE, seed=seed)) for seed in (0, 3))
+    monkeypatch.setattr("edgeprune.graph.memory._TRANSIENT", 30.5 * count(coupling).peak_activation_bytes)
+    screening = build("criteria", "screening")
+    thin(coupling, images, screening, Thinning(times=3), name="screening", selection=other)
+    assert asked == [30, 30, 20] * 2
+
+
 def test_zeros_are_where_the_sparsity_says() -> None:
     program = dense()
     sparsity = thinned(program, Thinning(times=8))
@@ -217,6 +239,27 @@ def test_a_criterion_without_its_evidence_is_refused() -> None:
         thin(coupling, bare, screening, Thinning(times=2), name="screening")
 
 
+@pytest.mark.parametrize("criterion", ["f", "welch"])
+def test_a_criterion_that_compares_classes_is_refused_where_none_is_shown_twice(criterion: str) -> None:
+    few = once_each(a_split(20, size=SIZE))
+    with pytest.raises(RequestError) as caught:
+        thin(couple(dense()), few, build("criteria", criterion), Thinning(times=2), name=criterion)
+    assert caught.value.message == (
+        f"criterion '{criterion}' compares classes, but no class has two of the 4 images"
+    )
+    assert caught.value.hint == "give more with --images, or choose one that compares none: wanda, l2, lamp"
+
+
+def test_where_no_class_is_shown_twice_screening_goes_by_magnitude() -> None:
+    few, coupling = once_each(a_split(20, size=SIZE)), couple(dense())
+    by_f = build("criteria", "screening", {"alpha": 1.0})
+    by_size = build("criteria", "screening", {"alpha": 0.0})
+    found, expected = (
+        thin(coupling, few, one, Thinning(times=2), name="screening") for one in (by_f, by_size)
+    )
+    assert found.connections == expected.connections
+
+
 @dataclass(frozen=True)
 class Broken:
     """Scores that are no numbers."""
@@ -233,3 +276,54 @@ class Broken:
 def test_scores_that_are_not_finite_are_the_criterions_fault() -> None:
     with pytest.raises(PluginError, match=r"one finite score for each connection of 1\.weight"):
         thin(couple(dense()), None, Broken(), Thinning(times=2), name="broken")
+
+
+@pytest.mark.parametrize("criterion", ["screening", "f", "welch", "wanda"])
+def test_activations_that_are_not_finite_are_refused_with_their_layer(criterion: str) -> None:
+    program = dense()
+    with torch.no_grad():
+        program.tensors()["3.bias"][2] = torch.nan
+    with pytest.raises(ModelError) as caught:
+        thinned(program, Thinning(times=2), criterion, selection=a_split(40, size=SIZE, seed=3))
+    assert re.fullmatch(r"relu \(.+\) answers with NaN or infinity", caught.value.message)
+    assert caught.value.hint == "look for weights that are not finite, or for a division by zero in that line"
+
+
+class Shares(nn.Module):
+    """Answers with shares of a sum, which may be zero; its first input is the same for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(49, CLASSES, bias=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.flatten(1)
+        parts = torch.relu(self.head(torch.cat([torch.ones_like(values[:, :1]), values], 1)))
+        return parts / parts.sum(1, keepdim=True)
+
+
+def shares(first: float, others: float) -> Program:
+    program = capture(Shares(), [Input(SIZE)])
+    with torch.no_grad():
+        program.tensors()["head.weight"].fill_(others)[:, 0] = first
+    return program
+
+
+def test_selection_images_that_are_not_answered_with_numbers_are_refused() -> None:
+    bright, dark = (a_split(40, size=SIZE, offset=offset) for offset in (9.0, -9.0))
+    screening = build("criteria", "screening")
+    with pytest.raises(ModelError, match=r"^div \(test_thin\.py:\d+\) answers with NaN or infinity$"):
+        thin(couple(shares(0, 1)), bright, screening, Thinning(times=2), name="screening", selection=dark)
+
+
+def test_zeros_that_leave_no_answer_are_not_chosen() -> None:
+    # By F alone the first input goes, which is the same for every image: it keeps the sum above zero.
+    images, other = (a_split(40, size=SIZE, seed=seed, offset=9.0) for seed in (0, 3))
+    screening = build("criteria", "screening")
+    coupling = couple(shares(1, -1e-3))
+    sparsity = thin(coupling, images, screening, Thinning(times=2), name="screening", selection=other)
+    assert sparsity.choice is not None
+    harms = {one.options["alpha"]: one.harm for one in sparsity.choice.candidates}
+    assert harms[1.0] == LARGEST
+    assert harms[0.0] < 1
+    assert sparsity.options["alpha"] != 1.0

@@ -28,6 +28,11 @@ class Refit:
         """Second moments; for separation also what classes there are in the readers' answers."""
         return frozenset({"gram", "outcomes"}) if self.separation else frozenset({"gram"})
 
+    @property
+    def replicated_classes(self) -> int:
+        """Separation divides by the variance within the classes, which one of them has to show."""
+        return 1 if self.separation else 0
+
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that the others can stand in for come first; magnitude where nothing reads them linearly."""
         elimination = evidence.elimination(group, self.separation)

@@ -20,6 +20,7 @@ class FStatistic:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"moments"})
+    replicated_classes: ClassVar[int] = 1
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that separate no class come first; magnitude where no layer reads the group by itself."""
@@ -41,6 +42,7 @@ class Welch:
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"moments"})
+    replicated_classes: ClassVar[int] = 2
 
     def score(self, group: Group, evidence: Evidence) -> NDArray[np.float64]:
         """Units that separate no class come first; magnitude where no layer reads the group by itself."""
