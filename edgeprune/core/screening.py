@@ -56,8 +56,16 @@ class GroupScreening(Document):
         default={}, description="harm by number of removed units, where it was measured on the whole network"
     )
     magnitude: tuple[float, ...] = Field(description="norm of all weights that go with the unit")
-    f_statistic: tuple[float, ...] | None = None
-    p_value: tuple[float, ...] | None = None
+    f_statistic: tuple[float, ...] | None = Field(
+        default=None,
+        description="one-way ANOVA F of the unit's mean activation across classes; the mean of those of all "
+        "values in which the unit is read",
+    )
+    p_value: tuple[float, ...] | None = Field(
+        default=None,
+        description="of that F-test; of a unit that is read in several values the smallest of their p-values "
+        "times their number, at most 1 (Bonferroni)",
+    )
     significant: int | None = Field(
         default=None, description="units whose class means differ, at a false discovery rate of 5 %"
     )
