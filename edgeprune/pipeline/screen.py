@@ -100,5 +100,5 @@ def _coupled(source: Path | nn.Module | None, look: Look, wanted: Calibration | 
     chosen = look.model_copy(update={"inputs": sizes(size)}) if size else look
     coupling = looked_at(source, chosen)
     if wanted:
-        require_single(coupling.program)
+        require_single(coupling.program, "screen with --data")
     return coupling

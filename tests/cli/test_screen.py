@@ -21,6 +21,15 @@ from torch import nn
 def net():
     layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
     return nn.Sequential(*layers)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x):
+        return self.net(x), self.net(-x)
 """
 HEADER = "group           units  differ  median F  explained  images  stable             over classes"
 
@@ -124,6 +133,23 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     answer = here("screen", *desk, *options.split())
     assert (answer.code, answer.refusal) == (2, (message, hint))
     assert not Path("gone.json").exists()
+
+
+def test_images_of_a_network_with_several_answers_are_refused_in_the_name_of_this_command(
+    here: Here, desk: list[str]
+) -> None:
+    twice = ["--arch", "net.py:Twice", "--quiet"]
+    answer = here("screen", *twice, "--data", "npz:labelled.npz")
+    assert (answer.code, answer.refusal) == (
+        2,
+        (
+            "the network answers with 2 tensors; screen with --data needs one input of real numbers and one "
+            "output tensor",
+            "wrap it in a module that fixes the other inputs and returns one tensor; `edgeprune inspect` and "
+            "`explain` take it as it is",
+        ),
+    )
+    assert here("screen", *twice, "--input", "1x6x6").code == 0
 
 
 def test_more_images_than_there_are_is_refused(here: Here, desk: list[str]) -> None:
