@@ -47,9 +47,10 @@ def screen(
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise StorageError(f"{out} cannot be written", hint="name a file in a folder that exists")
 
+    from edgeprune.graph.processes import rank_here
     from edgeprune.pipeline.screen import screen as run
 
-    with progress_for(quiet=quiet or json) as progress:
+    with progress_for(quiet=quiet or json or rank_here() > 0) as progress:
         found = run(
             model,
             data=data,
@@ -62,6 +63,8 @@ def screen(
             allow_inexact=allow_inexact or (),
             progress=progress,
         )
+    if rank_here() > 0:
+        return  # the first process says what there is to say
     if by_class and not found.classes:
         raise RequestError("--by-class needs labelled images", hint="give --data with labels")
     if out is not None:
