@@ -14,6 +14,7 @@ from edgeprune.cli import options
 from edgeprune.cli.progress import progress_for
 from edgeprune.core.errors import RequestError, StorageError
 from edgeprune.core.inputs import parse_input
+from edgeprune.core.sample_size import POWER
 from edgeprune.core.screening import Agreement, Screening, ServedClasses
 from edgeprune.core.units import format_count
 
@@ -35,6 +36,10 @@ def screen(
     by_class: Annotated[
         bool, typer.Option("--by-class", help="Which units serve each class, and which class loses most.")
     ] = False,
+    power: Annotated[
+        float | None,
+        typer.Option(help="With which the images named are to find an effect, between 0 and 1; default 0.8."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the document to this file, too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     allow_inexact: options.AllowInexact = None,
@@ -58,6 +63,7 @@ def screen(
             input=inputs,
             images=images,
             criterion=criterion,
+            power=POWER if power is None else power,
             seed=seed,
             trust_pickle=trust_pickle,
             allow_inexact=allow_inexact or (),
@@ -65,8 +71,9 @@ def screen(
         )
     if rank_here() > 0:
         return  # the first process says what there is to say
-    if by_class and not found.classes:
-        raise RequestError("--by-class needs labelled images", hint="give --data with labels")
+    for option, given in (("--by-class", by_class), ("--power", power is not None)):
+        if given and not found.classes:
+            raise RequestError(f"{option} needs labelled images", hint="give --data with labels")
     if out is not None:
         found.save(out)
     if json:
@@ -135,7 +142,7 @@ def _notes(document: Screening) -> Iterator[str]:
         )
         yield (
             "explained: share of a median unit's variance that the classes explain (omega squared); "
-            "images: how many find that with a power of 80 %"
+            f"images: how many find that with a power of {100 * document.power:g} %"
         )
         yield (
             "stable: mean rank correlation of F with that of redrawn images, or redrawn classes "

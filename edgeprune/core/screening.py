@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgeprune.core.document import Document
+from edgeprune.core.sample_size import POWER
 
 
 class Agreement(Document):
@@ -77,7 +78,8 @@ class GroupScreening(Document):
     )
     required_images: int | None = Field(
         default=None,
-        description="images to find the median unit's effect with a power of 80 % at 5 %; null without one",
+        description="images to find the median unit's effect at 5 %, with the document's power; null without "
+        "one",
     )
     stability: RankStability | None = None
     classes: ServedClasses | None = None
@@ -119,6 +121,9 @@ class Screening(Document):
     images: int
     classes: int = Field(default=0, description="classes the labels are of; 0 without labels")
     labels: tuple[str, ...] = Field(default=(), description="class names in output order")
+    power: float = Field(
+        default=POWER, gt=0, lt=1, description="with which the required images of a group find its effect"
+    )
     groups: dict[str, GroupScreening]
 
     def name_of(self, label: int) -> str:

@@ -13,6 +13,7 @@ from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
 from edgeprune.core.registry import build_from
 from edgeprune.core.request import Calibration, Look
+from edgeprune.core.sample_size import POWER, require_power
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Screening
 from edgeprune.graph.couple import Coupling
@@ -36,6 +37,7 @@ def screen(
     input: tuple[int, ...] | Sequence[InputSize] | None = None,
     images: int | None = None,
     criterion: str | None = None,
+    power: float = POWER,
     seed: int = 0,
     trust_pickle: bool = False,
     allow_inexact: Iterable[str] = (),
@@ -53,11 +55,15 @@ def screen(
     criterion : str, optional
         Default: `screening`, without labels `refit`, without data `l2`.
 
+    power : float
+        With which the required images of a group are to find its median unit's effect, between 0 and 1.
+
     Raises
     ------
     EdgepruneError
         See `edgeprune.core.errors` for the tree.
     """
+    require_power(power)
     told = progress or Silent()
     source = Path(model) if isinstance(model, (str, Path)) else model
 
@@ -91,6 +97,7 @@ def screen(
             name=name,
             class_names=wanted.labels if wanted else (),
             also=_beside(ranking, split),
+            power=power,
             seed=seed,
             team=team,
             progress=told,
