@@ -38,7 +38,7 @@ def screen(
     ] = False,
     power: Annotated[
         float | None,
-        typer.Option(help="With which the images named are to find an effect, between 0 and 1; default 0.8."),
+        typer.Option(help="Of the sample sizes (column images), between 0 and 1; default 0.8."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the document to this file, too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
