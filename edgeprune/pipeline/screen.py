@@ -63,11 +63,11 @@ def screen(
     EdgepruneError
         See `edgeprune.core.errors` for the tree.
     """
-    require_power(power)
     told = progress or Silent()
     source = Path(model) if isinstance(model, (str, Path)) else model
 
     def asked() -> tuple[Look, Calibration | None]:
+        require_power(power)
         return ask_to_screen(
             source,
             arch=arch,
