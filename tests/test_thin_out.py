@@ -118,6 +118,8 @@ def test_the_run_keeps_the_budget_and_the_report_counts_what_is_left(desk: Path,
     assert sum(kept.values()) <= sum(thinned.weights.values()) / 6
     parameters = shrunk(desk / "whole").exported().parameters()
     assert thinned.parameters == sum(int(one.count_nonzero()) for one in parameters)
+    assert thinned.zeros is not None
+    assert thinned.zeros.skipped == {"onnxruntime": False, "litert": False}
     assert whole.compensation is None
     assert whole.finetuning is not None
     assert whole.finetuning.epochs == 3

@@ -253,8 +253,10 @@ _ABLATION = """One part exchanged or left out at a time. Parts without an option
 private names of the stages another value (benchmarks/accuracy/ablation.py)."""
 _SCREENING = """Moments per channel and class on a captured program, against the program alone, batch by
 batch in turn; medians of seven rounds. What is kept is two numbers per channel and class, whatever the
-number of images. That F equals scipy.stats.f_oneway to 1e-6 and that shards merge to the same numbers are
-tests (tests/core/test_moments.py, tests/graph/test_evidence.py)."""
+number of images. Tests hold that F equals scipy.stats.f_oneway: of moments alone to 1e-9
+(tests/core/test_moments.py); of a captured program's stored activations to 1e-6 where they are averaged over
+positions in float32, as they are streamed, and to 1e-5 where in double; and that shards of its batches merge
+to the same numbers (tests/graph/test_evidence.py)."""
 _RECOVERY = """Written from one line per run of benchmarks/accuracy/recovery.py. `edgeprune` starts from
 its refitted network and learns the original's answers and the labels; `Torch-Pruning` (group L2, all layers
 compared with each other, one shot, the classifier ignored) learns the labels by cross-entropy and goes by

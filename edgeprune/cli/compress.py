@@ -87,7 +87,10 @@ def compress(
     ] = None,
     train_command: Annotated[
         str | None,
-        typer.Option(help="Train with your own loop: 'python train.py --weights {model} --out {out}'."),
+        typer.Option(
+            help="Train with your own loop, once, after the last round: "
+            "'python train.py --weights {model} --out {out}'."
+        ),
     ] = None,
     format: Annotated[
         list[str] | None, typer.Option(help="File format, repeatable: onnx, tflite; default all.")

@@ -25,8 +25,8 @@ Inputs = Annotated[
 Data = Annotated[
     str | None,
     typer.Option(
-        help="Labelled images: npz:FILE, folder:DIR, torchvision:CIFAR10?root=DIR, sklearn:digits "
-        "or package.module:factory."
+        help="Images, with labels or, from npz and factories, without: npz:FILE, folder:DIR, "
+        "torchvision:CIFAR10?root=DIR, sklearn:digits or package.module:factory."
     ),
 ]
 AllowInexact = Annotated[

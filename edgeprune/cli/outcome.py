@@ -97,10 +97,8 @@ def _thinned(done: Thinned, out: Console) -> None:
     )
     layers = (f"{name} {format_count(done.kept.get(name, 0))}" for name in done.weights)
     out.print(f"left in: {', '.join(layers)}", markup=False)
-    out.print(
-        "zeros make files smaller once they are packed, not faster: the kernels of onnxruntime and LiteRT "
-        "multiply them like any other number"
-    )
+    for line in done.zeros.words() if done.zeros is not None else ():
+        out.print(line, markup=False)
 
 
 def _artifacts(document: Report) -> Table:

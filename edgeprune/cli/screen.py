@@ -14,6 +14,7 @@ from edgeprune.cli import options
 from edgeprune.cli.progress import progress_for
 from edgeprune.core.errors import RequestError, StorageError
 from edgeprune.core.inputs import parse_input
+from edgeprune.core.sample_size import POWER
 from edgeprune.core.screening import Agreement, Screening, ServedClasses
 from edgeprune.core.units import format_count
 
@@ -35,6 +36,10 @@ def screen(
     by_class: Annotated[
         bool, typer.Option("--by-class", help="Which units serve each class, and which class loses most.")
     ] = False,
+    power: Annotated[
+        float | None,
+        typer.Option(help="Of the sample sizes (column images), between 0 and 1; default 0.8."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the document to this file, too.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     allow_inexact: options.AllowInexact = None,
@@ -47,9 +52,10 @@ def screen(
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise StorageError(f"{out} cannot be written", hint="name a file in a folder that exists")
 
+    from edgeprune.graph.processes import rank_here
     from edgeprune.pipeline.screen import screen as run
 
-    with progress_for(quiet=quiet or json) as progress:
+    with progress_for(quiet=quiet or json or rank_here() > 0) as progress:
         found = run(
             model,
             data=data,
@@ -57,13 +63,17 @@ def screen(
             input=inputs,
             images=images,
             criterion=criterion,
+            power=POWER if power is None else power,
             seed=seed,
             trust_pickle=trust_pickle,
             allow_inexact=allow_inexact or (),
             progress=progress,
         )
-    if by_class and not found.classes:
-        raise RequestError("--by-class needs labelled images", hint="give --data with labels")
+    if rank_here() > 0:
+        return  # the first process says what there is to say
+    for option, given in (("--by-class", by_class), ("--power", power is not None)):
+        if given and not found.classes:
+            raise RequestError(f"{option} needs labelled images", hint="give --data with labels")
     if by_class and found.incomparable is not None:
         raise RequestError(
             f"--by-class compares classes, but {found.incomparable}", hint="give more with --images"
@@ -139,7 +149,7 @@ def _notes(document: Screening) -> Iterator[str]:
         )
         yield (
             "explained: share of a median unit's variance that the classes explain (omega squared); "
-            "images: how many find that with a power of 80 %"
+            f"images: how many find that with a power of {100 * document.power:g} %"
         )
         yield (
             "stable: mean rank correlation of F with that of redrawn images, or redrawn classes "

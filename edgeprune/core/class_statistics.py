@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.core.moments import LARGEST, ClassMoments, comparable
-from edgeprune.core.sample_size import required_images
+from edgeprune.core.sample_size import POWER, required_images
 from edgeprune.core.screening import Agreement, RankStability, ServedClasses
 from edgeprune.core.stability import (
     f_of_redrawn_classes,
@@ -28,6 +28,7 @@ def class_statistics(
     order: NDArray[np.int64],
     *,
     seed: int,
+    power: float = POWER,
 ) -> dict[str, Any]:
     """The fields of a `GroupScreening` that compare classes.
 
@@ -37,6 +38,8 @@ def class_statistics(
         One for each place in which the group is read.
     order : array of shape (units,)
         The units from the first to be cut to the last.
+    power : float
+        With which the required images are to find the median unit's effect.
     """
     omega_squared = _mean([one.omega_squared() for one in moments])
     count = moments[0].count
@@ -47,7 +50,9 @@ def class_statistics(
         "significant": _significant(p_value),
         "welch_f": None if welch is None else rounded(_mean(welch)),
         "omega_squared": rounded(omega_squared),
-        "required_images": required_images(float(np.median(omega_squared)), int((count > 0).sum())),
+        "required_images": required_images(
+            float(np.median(omega_squared)), int((count > 0).sum()), power=power
+        ),
         "stability": _stability(f_statistic, moments, seed),
         "classes": _served(_mean([one.contrasts() for one in moments]), order[: len(order) // 2]),
     }

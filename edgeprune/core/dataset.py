@@ -82,7 +82,8 @@ def class_indices(labels: NDArray[np.generic], *, name: str) -> Labels:
         return flat.astype(np.int64)
     raise DataError(
         f"{name}: labels of shape {labels.shape} and type {labels.dtype} are not class indices",
-        hint="bring one whole number per input, from 0 on, in the order of the network's outputs",
+        hint="bring one whole number per input, from 0 on, in the order of the network's outputs; or leave "
+        "the labels out: refit, taylor, wanda and l2 rank without them",
     )
 
 

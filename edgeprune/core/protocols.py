@@ -301,6 +301,15 @@ class SteppingRuntime(Runtime, Protocol):
         """A file's operators in the order they run, with their answers to one input."""
 
 
+@runtime_checkable
+class SparseRuntime(Runtime, Protocol):
+    """A runtime of which it is known what zeros among the weights are worth."""
+
+    @property
+    def skips_zeros(self) -> bool:
+        """Whether its kernels skip them, and so compute faster; otherwise they are multiplied."""
+
+
 __all__ = [
     "Array",
     "Artifact",
@@ -320,6 +329,7 @@ __all__ = [
     "Runtime",
     "Session",
     "Shell",
+    "SparseRuntime",
     "SteppingRuntime",
     "Transport",
 ]

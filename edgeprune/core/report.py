@@ -17,6 +17,7 @@ from edgeprune.core.recovery import Augment
 from edgeprune.core.search import Search
 from edgeprune.core.size import SizeClaim
 from edgeprune.core.timing import Timing
+from edgeprune.core.zeros import Zeros
 
 
 class Quality(Document):
@@ -260,6 +261,7 @@ class Thinned(Document):
     parameters: int = Field(description="all parameters that are not zero, biases and norms included")
     units_gone: int = Field(description="units that nothing read any more, removed with the proof")
     whole: dict[str, str] = Field(default_factory=dict, description="weights left whole, with the reason")
+    zeros: Zeros | None = Field(default=None, description="what they are worth on the target")
     note: str = ""
 
     @model_validator(mode="before")

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
+from edgeprune.core.errors import RequestError
+
+POWER = 0.8
+"""The usual one (Cohen 1988, Statistical Power Analysis, chapter 2)."""
 _MOST = 10**9
 
 
+def require_power(power: float) -> None:
+    """Refuse what is no power of a test.
+
+    Raises
+    ------
+    RequestError
+        It is not between 0 and 1.
+    """
+    if not 0 < power < 1:
+        raise RequestError(f"--power {power:g} is not between 0 and 1", hint="write 80 % like this: 0.8")
+
+
 def required_images(
-    omega_squared: float, classes: int, *, power: float = 0.8, alpha: float = 0.05
+    omega_squared: float, classes: int, *, power: float = POWER, alpha: float = 0.05
 ) -> int | None:
     """Images, over all classes, for a one-way F-test to find an effect with the given power.
 

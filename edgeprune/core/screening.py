@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from edgeprune.core.document import Document
+from edgeprune.core.sample_size import POWER
 
 
 class Agreement(Document):
@@ -56,8 +57,16 @@ class GroupScreening(Document):
         default={}, description="harm by number of removed units, where it was measured on the whole network"
     )
     magnitude: tuple[float, ...] = Field(description="norm of all weights that go with the unit")
-    f_statistic: tuple[float, ...] | None = None
-    p_value: tuple[float, ...] | None = None
+    f_statistic: tuple[float, ...] | None = Field(
+        default=None,
+        description="one-way ANOVA F of the unit's mean activation across classes; the mean of those of all "
+        "values in which the unit is read",
+    )
+    p_value: tuple[float, ...] | None = Field(
+        default=None,
+        description="of that F-test; of a unit that is read in several values the smallest of their p-values "
+        "times their number, at most 1 (Bonferroni)",
+    )
     significant: int | None = Field(
         default=None, description="units whose class means differ, at a false discovery rate of 5 %"
     )
@@ -70,7 +79,8 @@ class GroupScreening(Document):
     )
     required_images: int | None = Field(
         default=None,
-        description="images to find the median unit's effect with a power of 80 % at 5 %; null without one",
+        description="images to find the median unit's effect at 5 %, with the document's power; null without "
+        "one",
     )
     stability: RankStability | None = None
     classes: ServedClasses | None = None
@@ -117,6 +127,9 @@ class Screening(Document):
     labels: tuple[str, ...] = Field(default=(), description="class names in output order")
     incomparable: str | None = Field(
         default=None, description="why there are no class statistics although there are labels"
+    )
+    power: float = Field(
+        default=POWER, gt=0, lt=1, description="with which the required images of a group find its effect"
     )
     groups: dict[str, GroupScreening]
 

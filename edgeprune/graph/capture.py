@@ -182,6 +182,7 @@ def capture(module: nn.Module, inputs: tuple[int, ...] | Sequence[Input]) -> Pro
         part.training = False
     try:
         expected = _try_forward(module, given)
+        _require_finite(expected, given)
         examples = tuple(one.example(_TRACE_BATCH, 0, torch.float32) for one in given)
         exported = _export(module, (examples, {})).module(check_guards=False)
     finally:
@@ -330,6 +331,17 @@ def _try_forward(module: nn.Module, inputs: Sequence[Input]) -> list[Tensor]:
             hint="wrap it in a module that returns the logits",
         )
     return found
+
+
+def _require_finite(answers: Sequence[Tensor], inputs: Sequence[Input]) -> None:
+    """Nothing can be compared with NaN, whatever the captured program answers."""
+    if not all(one.isfinite().all() for one in answers):
+        shapes = ", ".join(str(one.described) for one in inputs)
+        raise ModelError(
+            f"the network answers with NaN or infinity to random inputs of {shapes}",
+            hint="look for weights that are not finite, a division by zero, or a root or logarithm of what "
+            "inputs around zero make negative",
+        )
 
 
 def _register(kind: type) -> None:

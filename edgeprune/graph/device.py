@@ -10,6 +10,7 @@ from torch.fx import Node
 
 from edgeprune.graph.capture import Program
 from edgeprune.graph.nodes import operator_name, shape_of
+from edgeprune.graph.processes import local_rank_here
 
 # Processors without one of these units emulate bfloat16, which is slower than float32.
 _UNITS = ("avx512_bf16", "amx_bf16")
@@ -17,8 +18,13 @@ _VIEWS = frozenset({"aten.view.default", "aten._unsafe_view.default", "aten.unfo
 
 
 def training_device() -> torch.device:
-    """The first CUDA device, or the processor."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    """A CUDA device, or the processor.
+
+    Of several CUDA devices each process on this machine has its own, as long as there are enough.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank_here() % torch.cuda.device_count())
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -201,7 +201,11 @@ class GroupEvidence:
         return np.asarray(np.mean(found, axis=0)) if found else None
 
     def p_value(self, group: Group) -> NDArray[np.float64] | None:
-        """Smallest p-value over the values in which the group is read; None as for F."""
+        """That a unit differs across classes in no value in which the group is read; None as for F.
+
+        The smallest of the values' p-values times their number (Bonferroni), so that a stream that is read
+        many times makes no more false discoveries than one that is read once.
+        """
         found = self._analysis(group)
         return None if found is None else found[1]
 
@@ -332,7 +336,8 @@ class GroupEvidence:
             if not found:
                 return None
             f = np.mean([np.nan_to_num(f, posinf=LARGEST) for f, _ in found], axis=0)
-            self._anova[group.id] = (f, np.min([p for _, p in found], axis=0))
+            smallest = np.min([p for _, p in found], axis=0)
+            self._anova[group.id] = (f, np.minimum(1, len(found) * smallest))
         return self._anova[group.id]
 
     def _activity_of_groups(self) -> Activity:

@@ -48,6 +48,8 @@ def means(node: Node, value: Tensor, axis: int, images: int, order: Order) -> ND
     """Means over everything but an axis, shape (images, size)."""
     batch = _batch_axis(node)
     others = [other for other in range(value.ndim) if other not in {batch, axis}]
+    # In single precision: double takes ten times as long on large maps (1.6 ms instead of 0.15 for 100 of
+    # 16x32x32, where running the network is to cost no fifth more) and moves F by about 1e-6.
     left = value.mean(others) if others else value
     rows = (left if batch < axis else left.T).double().numpy()
     if order == "image by image":

@@ -86,6 +86,11 @@ def rank_here() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
+def local_rank_here() -> int:
+    """The rank among the processes on this machine as `torchrun` says it, 0 without."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 @contextmanager
 def together() -> Iterator[Processes]:
     """Meet the processes that `torchrun` started; alone where it did not."""

@@ -247,7 +247,7 @@ def _load(source: Path | nn.Module, request: Request, progress: Progress) -> Pro
         base=Path(request.arch_base),
     )
     progress.finish()
-    return require_single(program)
+    return require_single(program, "compress")
 
 
 def _retrain(network: Program, request: Request, folder: Path, progress: Progress) -> Program:

@@ -6,14 +6,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
 from edgeprune.core.registry import build_from
 from edgeprune.core.request import Calibration, Look
+from edgeprune.core.sample_size import POWER, require_power
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Screening
 from edgeprune.graph.couple import Coupling
+from edgeprune.graph.processes import together
 from edgeprune.pipeline.compress import default_criterion
 from edgeprune.pipeline.look import looked_at, sizes
 from edgeprune.stages.ask import ask_to_screen
@@ -33,6 +37,7 @@ def screen(
     input: tuple[int, ...] | Sequence[InputSize] | None = None,
     images: int | None = None,
     criterion: str | None = None,
+    power: float = POWER,
     seed: int = 0,
     trust_pickle: bool = False,
     allow_inexact: Iterable[str] = (),
@@ -40,7 +45,8 @@ def screen(
 ) -> Screening:
     """How the units of every free group rank, and what the classes have to do with it.
 
-    Without labels there are no class statistics; without data, weights alone rank the units.
+    Without labels there are no class statistics; without data, weights alone rank the units. Under `torchrun`
+    all processes call it: they share the batches and the groups, and get the same result.
 
     Parameters
     ----------
@@ -49,6 +55,9 @@ def screen(
     criterion : str, optional
         Default: `screening`, without labels `refit`, without data `l2`.
 
+    power : float
+        With which the required images of a group are to find its median unit's effect, between 0 and 1.
+
     Raises
     ------
     EdgepruneError
@@ -56,33 +65,43 @@ def screen(
     """
     told = progress or Silent()
     source = Path(model) if isinstance(model, (str, Path)) else model
-    look, wanted = ask_to_screen(
-        source,
-        arch=arch,
-        inputs=sizes(input),
-        data=data,
-        images=images,
-        criterion=criterion,
-        seed=seed,
-        trust_pickle=trust_pickle,
-        allow_inexact=allow_inexact,
-    )
-    told.start("load")
-    coupling = _coupled(source, look, wanted)
-    told.finish()
-    split = draw_to_screen(wanted, coupling.program) if wanted else None
-    name = criterion or default_criterion(split)
-    ranking: Criterion = build_from("criteria", name)
-    return screen_groups(
-        coupling,
-        split,
-        ranking,
-        name=name,
-        class_names=wanted.labels if wanted else (),
-        also=_beside(ranking, split),
-        seed=seed,
-        progress=told,
-    )
+
+    def asked() -> tuple[Look, Calibration | None]:
+        require_power(power)
+        return ask_to_screen(
+            source,
+            arch=arch,
+            inputs=sizes(input),
+            data=data,
+            images=images,
+            criterion=criterion,
+            seed=seed,
+            trust_pickle=trust_pickle,
+            allow_inexact=allow_inexact,
+        )
+
+    with together() as team:
+        look, wanted = team.told(asked)
+        # An architecture without weights draws them: every process must draw the same.
+        torch.manual_seed(seed)
+        told.start("load")
+        coupling = _coupled(source, look, wanted)
+        told.finish()
+        split = draw_to_screen(wanted, coupling.program) if wanted else None
+        name = criterion or default_criterion(split)
+        ranking: Criterion = build_from("criteria", name)
+        return screen_groups(
+            coupling,
+            split,
+            ranking,
+            name=name,
+            class_names=wanted.labels if wanted else (),
+            also=_beside(ranking, split),
+            power=power,
+            seed=seed,
+            team=team,
+            progress=told,
+        )
 
 
 def _beside(ranking: Criterion, split: Split | None) -> tuple[Need, ...]:
@@ -100,5 +119,5 @@ def _coupled(source: Path | nn.Module | None, look: Look, wanted: Calibration | 
     chosen = look.model_copy(update={"inputs": sizes(size)}) if size else look
     coupling = looked_at(source, chosen)
     if wanted:
-        require_single(coupling.program)
+        require_single(coupling.program, "screen with --data")
     return coupling

@@ -10,6 +10,7 @@ from edgeprune.core.registry import build_from
 from edgeprune.core.replication import incomparable, ranked_without_f
 from edgeprune.core.report import Finetuning, Thinned
 from edgeprune.core.sparsity import SPARSITY, Sparsity
+from edgeprune.core.zeros import zeros_on
 from edgeprune.graph.couple import couple
 from edgeprune.graph.weights import write
 from edgeprune.pipeline.cutting import Made
@@ -148,5 +149,6 @@ def _thinned(job: Job, cut: Cut, sparsity: Sparsity, rounds: int) -> Thinned:
         parameters=parameters,
         units_gone=sum(len(one.removed) for one in cut.plan.cuts),
         whole=sparsity.whole,
+        zeros=zeros_on(job.target, job.request.formats),
         note=note,
     )

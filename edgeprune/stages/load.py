@@ -94,8 +94,13 @@ def read_weights(file: Path) -> Mapping[str, Tensor]:
     return find_state_dict(_held(file, kind, trust_pickle=False), file)
 
 
-def require_single(program: Program) -> Program:
+def require_single(program: Program, command: str) -> Program:
     """The program, if it maps one input of real numbers to one tensor.
+
+    Parameters
+    ----------
+    command : str
+        What needs it, as the user asked for it: `compress`.
 
     Raises
     ------
@@ -117,7 +122,7 @@ def require_single(program: Program) -> Program:
         part for part in (takes and f"takes {takes}", gives and f"answers with {gives}") if part
     )
     raise ModelError(
-        f"the network {what}; compress needs one input of real numbers and one output tensor",
+        f"the network {what}; {command} needs one input of real numbers and one output tensor",
         hint="wrap it in a module that fixes the other inputs and returns one tensor; "
         "`edgeprune inspect` and `explain` take it as it is",
     )

@@ -16,6 +16,7 @@ from edgeprune.core.group import Group
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
 from edgeprune.core.replication import incomparable, require_replicates
+from edgeprune.core.sample_size import POWER
 from edgeprune.core.samples import Split
 from edgeprune.core.screening import Candidate, Choice, GroupScreening, Options, Screening
 from edgeprune.graph.choice import harms_of, least
@@ -39,6 +40,7 @@ def screen(
     seed: int = 0,
     selection: Split | None = None,
     also: Iterable[Need] = ("gram",),
+    power: float = POWER,
     team: Processes = ALONE,
     progress: Progress | None = None,
 ) -> Screening:
@@ -57,6 +59,8 @@ def screen(
     also : of Need
         Evidence to gather beside what the criterion needs: `gram` for harm curves that are refit errors,
         `moments` for the statistics per class. Second moments take several times as long as the rest.
+    power : float
+        With which the required images of a group are to find its effect, 0 to 1.
     team : Processes
         Batches and groups are shared out between them; all get the same result.
 
@@ -84,7 +88,7 @@ def screen(
         criterion, choice = _chosen(criterion, evidence, selection, team)
     found = {}
     for group in groups[team.rank :: team.count]:
-        found[group.id] = _screen_group(group, criterion, evidence, name)
+        found[group.id] = _screen_group(group, criterion, evidence, name, power)
         progress.advance(team.count)
     everything = {key: one for part in team.gathered(found) for key, one in part.items()}
     everything = {group.id: everything[group.id] for group in groups}
@@ -99,6 +103,7 @@ def screen(
         classes=classes,
         labels=class_names,
         incomparable=incomparable(calibration) if "moments" in needs else None,
+        power=power,
         groups=everything,
     )
 
@@ -218,7 +223,9 @@ def _harm_fields(harm: MeasuredHarm) -> dict[str, Any]:
     return {"harm": rounded(harm.curve), "measured": harm.points}
 
 
-def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, name: str) -> GroupScreening:
+def _screen_group(
+    group: Group, criterion: Criterion, evidence: GroupEvidence, name: str, power: float
+) -> GroupScreening:
     scores = np.asarray(criterion.score(group, evidence), dtype=np.float64)
     if scores.shape != (group.units,) or not np.isfinite(scores).all():
         raise PluginError(
@@ -236,5 +243,6 @@ def _screen_group(group: Group, criterion: Criterion, evidence: GroupEvidence, n
     )
     if f_statistic is None or p_value is None:
         return ranked
-    found = class_statistics(f_statistic, p_value, evidence.moments(group), order, seed=evidence.seed)
+    moments = evidence.moments(group)
+    found = class_statistics(f_statistic, p_value, moments, order, seed=evidence.seed, power=power)
     return ranked.model_copy(update=found)

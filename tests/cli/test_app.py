@@ -69,6 +69,18 @@ def test_every_command_has_help(here: Here, command: list[str]) -> None:
     assert not answer.err
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("compress", "Images, with labels or, from npz and factories, without: npz:FILE"),
+        ("compress", "Train with your own loop, once, after the last round: 'python train.py"),
+        ("screen", "Of the sample sizes (column images), between 0 and 1; default 0.8."),
+    ],
+)
+def test_help_says_what_an_option_takes_and_when_it_counts(here: Here, command: str, words: str) -> None:
+    assert words in " ".join(here(command, "--help").out.split())
+
+
 def test_help_names_every_command_and_exit_code(here: Here) -> None:
     text = here("--help").out
     listed = [line.split()[0] for line in text.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 
 import jsonschema
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from command import Here
 
 from cli.conftest import DIGITS
+from edgeprune.core.sample_size import required_images
 from edgeprune.core.screening import Screening
 
 NETWORK = """\
@@ -21,6 +23,15 @@ from torch import nn
 def net():
     layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
     return nn.Sequential(*layers)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = net()
+
+    def forward(self, x):
+        return self.net(x), self.net(-x)
 """
 HEADER = "group           units  differ  median F  explained  images  stable             over classes"
 
@@ -72,6 +83,19 @@ def test_the_document_fits_its_schema_and_is_written_where_it_is_asked_for(
     jsonschema.Draft202012Validator(schema).validate(json.loads(Path("found.json").read_text()))
 
 
+def test_more_power_takes_more_images(here: Here) -> None:
+    usual = document(here, str(DIGITS), "--images", "200")
+    found = document(here, str(DIGITS), "--images", "200", "--power", "0.95")
+    assert (usual.power, found.power) == (0.8, 0.95)
+    more, few = found.groups["stem.0"], usual.groups["stem.0"]
+    assert more.omega_squared is not None
+    assert more.required_images == required_images(median(more.omega_squared), 10, power=0.95)
+    assert few.required_images is not None
+    assert more.required_images > few.required_images
+    lines = here("screen", DIGITS, "--images", "200", "--power", "0.95").text.splitlines()
+    assert lines[10].endswith("; images: how many find that with a power of 95 %")
+
+
 def test_without_labels_harm_is_shown_and_no_classes(here: Here, desk: list[str]) -> None:
     found = document(here, *desk, "--data", "npz:bare.npz")
     assert (found.criterion, found.classes) == ("refit", 0)
@@ -105,6 +129,12 @@ def test_any_criterion_may_rank_them(here: Here, desk: list[str], criterion: str
             "give --data with labels",
         ),
         ("--input 1x6x6 --by-class", "--by-class needs labelled images", "give --data with labels"),
+        ("--input 1x6x6 --power 0.9", "--power needs labelled images", "give --data with labels"),
+        (
+            "--data npz:labelled.npz --power 1",
+            "--power 1 is not between 0 and 1",
+            "write 80 % like this: 0.8",
+        ),
         ("--input 1x6x6 --images 5", "--images needs images", "give --data"),
         (
             "--input 1x6x6 --criterion refit",
@@ -142,6 +172,23 @@ def test_where_no_class_is_shown_twice_that_is_said_instead_of_statistics(
         ("--by-class compares classes, but no class has two of the 3 images", "give more with --images"),
     )
     assert not Path("gone.json").exists()
+
+
+def test_images_of_a_network_with_several_answers_are_refused_in_the_name_of_this_command(
+    here: Here, desk: list[str]
+) -> None:
+    twice = ["--arch", "net.py:Twice", "--quiet"]
+    answer = here("screen", *twice, "--data", "npz:labelled.npz")
+    assert (answer.code, answer.refusal) == (
+        2,
+        (
+            "the network answers with 2 tensors; screen with --data needs one input of real numbers and one "
+            "output tensor",
+            "wrap it in a module that fixes the other inputs and returns one tensor; `edgeprune inspect` and "
+            "`explain` take it as it is",
+        ),
+    )
+    assert here("screen", *twice, "--input", "1x6x6").code == 0
 
 
 def test_more_images_than_there_are_is_refused(here: Here, desk: list[str]) -> None:

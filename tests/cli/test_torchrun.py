@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command import ENVIRONMENT, ROOT
+from command import ENVIRONMENT, ROOT, Here
 
 from cli.conftest import DIGITS, Finished
 from edgeprune.core.plan import Plan
@@ -21,14 +21,15 @@ from edgeprune.core.screening import Screening
 TORCHRUN = (
     "-m torch.distributed.run --nproc-per-node 2 --rdzv-backend c10d --rdzv-endpoint localhost:0".split()
 )
+COMPRESS = ("compress", DIGITS, "--target", "x86-64")
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="the run is for this machine: x86-64")
 
 
-def torchrun(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    """Two processes of `edgeprune compress` on the embedded example."""
+def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Two processes of `edgeprune`."""
     return subprocess.run(
-        [sys.executable, *TORCHRUN, "-m", "edgeprune", "compress", DIGITS, "--target", "x86-64", *options],
+        [sys.executable, *TORCHRUN, "-m", "edgeprune", *arguments],
         cwd=ROOT,
         env={**ENVIRONMENT, "PYTHONWARNINGS": "ignore"},
         capture_output=True,
@@ -42,7 +43,8 @@ def torchrun(*options: str | Path) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two processes' run folder; what they printed lies beside it."""
     run = tmp_path_factory.mktemp("together") / "run"
-    done = torchrun("--format", "onnx", "--epochs", "1", "--augment", "shift", "--json", "--out", run)
+    options = ("--format", "onnx", "--epochs", "1", "--augment", "shift", "--json", "--out", run)
+    done = torchrun(*COMPRESS, *options)
     assert done.returncode == 0, done.stderr
     (run.parent / "out").write_text(done.stdout)
     (run.parent / "err").write_text(done.stderr)
@@ -51,6 +53,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_find_the_same_statistics(finished: Finished, folder: Path) -> None:
     one, two = (Screening.load(place / "screening.json") for place in (finished.folder, folder))
+    assert_same_statistics(one, two)
+
+
+def assert_same_statistics(one: Screening, two: Screening) -> None:
     assert [*one.groups] == [*two.groups]
     for name, group in one.groups.items():
         other = two.groups[name]
@@ -93,7 +99,19 @@ def test_two_processes_train_on_all_images_together(folder: Path) -> None:
 
 
 def test_a_wrong_request_is_said_once(tmp_path: Path) -> None:
-    done = torchrun("--criterion", "refti", "--out", tmp_path / "run")
+    done = torchrun(*COMPRESS, "--criterion", "refti", "--out", tmp_path / "run")
     assert done.returncode != 0
     assert done.stderr.count("error: unknown criterion 'refti'") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_two_processes_screen_together_and_one_of_them_tells(here: Here, tmp_path: Path) -> None:
+    written = tmp_path / "screening.json"
+    screen = ("screen", DIGITS, "--images", "300", "--json")
+    done = torchrun(*screen, "--out", written)
+    assert (done.returncode, done.stderr) == (0, "")
+    two = Screening.model_validate_json(done.stdout)
+    assert Screening.load(written) == two
+    one = Screening.model_validate_json(here(*screen).out)
+    assert (two.images, two.classes, two.options) == (one.images, one.classes, one.options)
+    assert_same_statistics(one, two)

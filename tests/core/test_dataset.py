@@ -134,6 +134,7 @@ def test_labels_may_be_a_column_whole_floats_or_truth_values(labels: list[object
         (np.array([0.5, 1.0]), "shape (2,) and type float64"),
         (np.array([np.nan, 1.0]), "shape (2,) and type float64"),
         (np.array(["cat", "dog"]), "shape (2,) and type <U3"),
+        (np.array([[1, 0, 1], [0, 1, 1]]), "shape (2, 3) and type int64"),
     ],
 )
 def test_labels_that_are_not_class_indices_are_refused(labels: np.ndarray, kind: str) -> None:
@@ -141,7 +142,8 @@ def test_labels_that_are_not_class_indices_are_refused(labels: np.ndarray, kind:
         class_indices(labels, name="arrays")
     assert caught.value.message == f"arrays: labels of {kind} are not class indices"
     assert caught.value.hint == (
-        "bring one whole number per input, from 0 on, in the order of the network's outputs"
+        "bring one whole number per input, from 0 on, in the order of the network's outputs; or leave the "
+        "labels out: refit, taylor, wanda and l2 rank without them"
     )
 
 

@@ -127,6 +127,13 @@ def test_sources_name_the_users_line() -> None:
     assert f", line {Refuses.line}, in forward" in node.meta["stack_trace"]
 
 
+class Divides(nn.Module):
+    """Two answers, the second of which is a quotient by zero."""
+
+    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        return x, y / (y - y)
+
+
 class Refuses(nn.Module):
     """A forward that does what it is told, in a line with a known number."""
 
@@ -335,10 +342,22 @@ def test_randomness_in_the_forward_is_refused() -> None:
     )
 
 
-def test_a_network_that_answers_not_a_number_is_refused() -> None:
-    assert message(Refuses(lambda x: x * float("nan"))) == (
-        "the captured program differs from the network by nan (relative)"
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf")])
+def test_a_network_that_answers_not_a_number_is_refused(broken: float) -> None:
+    with pytest.raises(ModelError) as caught:
+        capture(Refuses(lambda x: x * broken), (3, 8, 8))
+    assert caught.value.message == "the network answers with NaN or infinity to random inputs of 3x8x8"
+    assert caught.value.hint == (
+        "look for weights that are not finite, a division by zero, or a root or logarithm of what "
+        "inputs around zero make negative"
     )
+
+
+def test_not_a_number_in_one_of_several_answers_is_refused_with_all_inputs() -> None:
+    inputs = (Input((3,)), Input((2, 2)))
+    with pytest.raises(ModelError) as caught:
+        capture(Divides(), inputs)
+    assert caught.value.message == "the network answers with NaN or infinity to random inputs of 3, 2x2"
 
 
 def test_operators_in_place_become_functional() -> None:

@@ -8,7 +8,7 @@ from tiny import tiny
 from torch import Tensor, nn
 
 from edgeprune.graph.capture import capture
-from edgeprune.graph.device import channels_last, has_bfloat16, move, placed
+from edgeprune.graph.device import channels_last, has_bfloat16, move, placed, training_device
 
 
 class Creates(nn.Module):
@@ -38,6 +38,28 @@ def test_a_program_that_is_where_it_should_be_stays_as_it_is() -> None:
     with placed(program, torch.device("cpu")):
         assert torch.equal(program.run(inputs), before)
     assert all(tensor is held[name] for name, tensor in program.tensors().items())
+
+
+@pytest.mark.parametrize(
+    ("rank", "devices", "expected"),
+    [(None, 2, "cuda:0"), ("0", 2, "cuda:0"), ("1", 2, "cuda:1"), ("3", 2, "cuda:1"), ("1", 1, "cuda:0")],
+)
+def test_every_process_on_a_machine_trains_on_its_own_device(
+    rank: str | None, devices: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("RANK", "4")  # on a second machine of four processes each
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    assert training_device() == torch.device(expected)
+
+
+def test_without_a_cuda_device_every_process_trains_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert training_device() == torch.device("cpu")
 
 
 def test_bfloat16_is_for_processors_with_its_unit() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import f_oneway
 from statsmodels.stats.oneway import anova_oneway
 from tiny import CLASSES, a_split, coupled, once_each, tiny, tiny_coupling
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from edgeprune.core.samples import Samples, Split
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.evidence import GroupEvidence
+from edgeprune.graph.replay import observe
 
 IMAGES = 40
 EVERYTHING: frozenset[Need] = frozenset(get_args(Need))
@@ -128,6 +130,51 @@ def test_there_are_no_gains_without_batch_norm() -> None:
 
 
 # Statistics
+
+
+# Averaged as the values are streamed; in double, what averages in single precision leave of F.
+@pytest.mark.parametrize(("averaged_in", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-5)])
+@pytest.mark.parametrize(("name", "places"), [("stem.0", 2), ("body.0", 1)])
+def test_f_is_scipys_on_the_stored_activations(
+    name: str, places: int, averaged_in: torch.dtype, tolerance: float
+) -> None:
+    coupling, (inputs, labels) = tiny_coupling(), the_images()
+    evidence = gathered("moments", coupling=coupling)
+    stored: list[Tensor] = []
+    observe(coupling.program, inputs, evidence._moments[name], lambda _, value: stored.append(value))
+    assert len(stored) == places
+    means = [value.to(averaged_in).reshape(*value.shape[:2], -1).mean(2) for value in stored]
+    expected = np.mean([anova(each, labels) for each in means], axis=0)
+    np.testing.assert_allclose(evidence.f_statistic(the_group(evidence, name)), expected, rtol=tolerance)
+
+
+def anova(values: Tensor, labels: Tensor) -> np.ndarray:
+    """scipy's F of each unit across the classes, shape (units,)."""
+    found: np.ndarray = f_oneway(*(values[labels == label].double().numpy() for label in labels.unique()))[0]
+    return found
+
+
+def test_moments_of_shards_are_those_of_all_batches() -> None:
+    coupling = tiny_coupling()
+    batches = list(a_split(IMAGES).batches(16))
+    whole, *parts = (empty(coupling) for _ in range(3))
+    for place, (inputs, labels) in enumerate(batches):
+        for evidence in (whole, parts[place % 2]):
+            evidence.add(torch.from_numpy(inputs), labels, place)
+    merged = empty(coupling)
+    merged.merge([part.shard() for part in parts])
+    for group in whole.groups:
+        for one, other in zip(merged.moments(group), whole.moments(group), strict=True):
+            np.testing.assert_array_equal(one.count, other.count)
+            np.testing.assert_allclose(one.mean, other.mean, rtol=1e-9)
+            np.testing.assert_allclose(one.m2, other.m2, rtol=1e-9)
+        np.testing.assert_allclose(merged.f_statistic(group), whole.f_statistic(group), rtol=1e-9)
+
+
+def empty(coupling: Coupling) -> GroupEvidence:
+    """Evidence of no image yet."""
+    groups = [one for one in coupling.free() if one.kind != "blocks"]
+    return GroupEvidence(coupling, groups, CLASSES, 0, frozenset({"moments"}))
 
 
 def test_welch_is_that_of_statsmodels_on_what_the_readers_read() -> None:

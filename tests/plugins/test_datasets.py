@@ -321,6 +321,15 @@ def datasets():
 def pools():
     return Pools(array_samples(IMAGES, LABELS, name="mine"))
 
+def bare():
+    return IMAGES, None
+
+def bare_parts():
+    return (torch.from_numpy(IMAGES), None), (IMAGES[:2], None)
+
+def regression():
+    return IMAGES, LABELS + 0.5
+
 def nothing():
     return None
 """
@@ -342,6 +351,21 @@ def test_factory_takes_every_promised_form(factories: Path, function: str) -> No
     assert (pools.test is not None) == (function in {"parts", "datasets"})
     if pools.test is not None:
         assert pools.test.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("function", "sizes"), [("bare", (6, None)), ("bare_parts", (6, 2))])
+def test_factory_takes_none_for_labels(factories: Path, function: str, sizes: tuple[int, int | None]) -> None:
+    pools = open_dataset(f"data.py:{function}", factories)
+    parts = (pools.train, pools.test)
+    assert tuple(part.size if part else None for part in parts) == sizes
+    assert all(part is None or part.labels is None for part in parts)
+    assert read_all(pools.train).shape == (6, 3, 4, 4)
+
+
+def test_factory_s_labels_that_are_no_classes_are_refused(factories: Path) -> None:
+    error = refusal("data.py:regression", factories)
+    assert error.message.endswith(": labels of shape (6,) and type float64 are not class indices")
+    assert error.hint.endswith("; or leave the labels out: refit, taylor, wanda and l2 rank without them")
 
 
 def test_factory_refuses_another_result(factories: Path) -> None:

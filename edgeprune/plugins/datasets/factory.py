@@ -10,6 +10,7 @@
 - a map-style torch `Dataset` of `(input, class index)` pairs, or two of them: train and test,
 - a `Pools`.
 
+With None for the labels (`(x, None)`) the images serve for everything but accuracy and class statistics.
 The module or file runs with your rights, as it would under `python`.
 """
 
@@ -104,7 +105,7 @@ def _part(value: Any, name: str) -> Samples:
     if _is_dataset(value):
         return _dataset_samples(value, name)
     inputs, labels = value
-    return array_samples(_array(inputs), _array(labels), name=name)
+    return array_samples(_array(inputs), None if labels is None else _array(labels), name=name)
 
 
 def _is_dataset(value: object) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ class OnnxRuntime:
 
     threads: Annotated[int, Field(gt=0)] = 1
     format: Format = field(default="onnx", init=False)
+    # 95 % zeros in convolutions and linear layers, 128 to 2,048 wide: 11.5 ms, dense 11.6 (one thread).
+    skips_zeros: ClassVar[bool] = False
 
     def open(self, path: Path) -> Session:
         """Load a file."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ class Torch:
 
     threads: Annotated[int, Field(gt=0)] = 1
     format: Format = field(default="pt2", init=False)
+    # 95 % zeros in convolutions and linear layers, 128 to 2,048 wide: 14.1 ms, dense 13.5 (one thread).
+    skips_zeros: ClassVar[bool] = False
 
     def open(self, path: Path) -> Session:
         """Load a file."""
