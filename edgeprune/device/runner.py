@@ -186,6 +186,8 @@ class _Onnx:
         options.log_severity_level = 3
         # Waiting threads that spin would disturb whatever is measured next.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Sums of int8 products in 16 bits overflow without VNNI (docs/decisions/0046-overflow.md).
+        options.add_session_config_entry("session.x64quantprecision", "1")
         if profile:
             options.enable_profiling, options.profile_file_prefix = True, profile
         providers = ["CPUExecutionProvider"]

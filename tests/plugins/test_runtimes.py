@@ -12,6 +12,7 @@ from edgeprune.core.artifact import Artifact
 from edgeprune.core.errors import DeviceError, PluginError
 from edgeprune.core.protocols import Session
 from edgeprune.core.registry import build
+from edgeprune.device import edgeprune_device, runner
 
 INDEX = pytest.mark.parametrize("index", [0, 1], ids=["onnxruntime", "litert"])
 
@@ -103,3 +104,49 @@ def test_there_is_at_least_one_thread() -> None:
     with pytest.raises(PluginError) as caught:
         build("runtimes", "onnxruntime", {"threads": 0})
     assert caught.value.message == "runtime 'onnxruntime': threads: input should be greater than 0"
+
+
+def large_products(path: Path) -> None:
+    """A static int8 convolution whose neighbouring products do not fit into 16 bits when they are added."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    def scaled(name: str, source: str, parts: tuple[str, str]) -> onnx.NodeProto:
+        return helper.make_node(f"{name}Linear", [source, *parts], [f"{source}_{name}"])
+
+    constants = {
+        "weight": np.full((4, 16, 3, 3), 127, np.int8), "of_weight": np.float32(0.01), "nil": np.int8(0),
+        "of_input": np.float32(0.01), "zero": np.uint8(0), "of_sum": np.float32(5), "middle": np.uint8(128),
+    }  # fmt: skip
+    nodes = [
+        scaled("Quantize", "input", ("of_input", "zero")),
+        scaled("Dequantize", "input_Quantize", ("of_input", "zero")),
+        scaled("Dequantize", "weight", ("of_weight", "nil")),
+        helper.make_node("Conv", ["input_Quantize_Dequantize", "weight_Dequantize"], ["sum"], pads=[1] * 4),
+        scaled("Quantize", "sum", ("of_sum", "middle")),
+        scaled("Dequantize", "sum_Quantize", ("of_sum", "middle")),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, [1, 16, 8, 8])],
+        [helper.make_tensor_value_info("sum_Quantize_Dequantize", onnx.TensorProto.FLOAT, [1, 4, 8, 8])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(made.SerializeToString())
+
+
+def answers_of(opener: str, path: Path, inputs: np.ndarray) -> np.ndarray:
+    if opener == "runtime":
+        return build("runtimes", "onnxruntime", {}).open(path).infer(inputs)  # type: ignore[no-any-return]
+    if opener == "runner":
+        return runner._Onnx(str(path), inputs, threads=1).infer()  # type: ignore[no-any-return]
+    return edgeprune_device._onnx(str(path), 1)(inputs)
+
+
+@pytest.mark.parametrize("opener", ["runtime", "runner", "device"])
+def test_sums_of_int8_products_do_not_overflow_on_any_processor(opener: str, tmp_path: Path) -> None:
+    large_products(tmp_path / "large.onnx")
+    found = answers_of(opener, tmp_path / "large.onnx", np.full((1, 16, 8, 8), 2.55, np.float32))
+    assert found[0, 0, 4, 4] == 5 * round(127 * 255 * 144 * 1e-4 / 5)

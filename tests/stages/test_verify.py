@@ -244,10 +244,10 @@ def test_classes_that_the_test_images_lack_are_left_out() -> None:
 def test_without_labels_the_agreement_is_told_and_no_accuracy() -> None:
     found = compare_answers(BEFORE, AFTER, None)
     assert (found.original, found.shrunk, found.drop, found.classes) == (None, None, None, ())
-    assert found.agreement == 50
+    assert (found.agreement, found.agreement_interval) == (50, (21.52, 78.48))
     assert found.note == (
         "no labels: no accuracy is claimed; the shrunk network answers like the original on "
-        "50.00 % of 8 test images"
+        "50.00 % [21.52, 78.48] of 8 test images"
     )
     bare = unlabelled(a_split(20, seed=2))
     quality, _ = judge(tiny_coupling().program, bare, Silent(), "network")

@@ -51,6 +51,8 @@ def _onnxruntime(file: str) -> tuple[Callable[[Any], _Arrays], dict[str, str]]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # For the machine beside the board (docs/decisions/0046-overflow.md).
+    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda one: session.run(None, {name: one}), {"version": onnxruntime.__version__}
