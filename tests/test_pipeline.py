@@ -278,12 +278,14 @@ def test_without_labels_the_refit_works_and_agreement_is_reported_in_place_of_ac
 
 def test_training_without_labels_goes_by_the_originals_answers(desk: Path) -> None:
     bare = f"{desk}/data.py:bare"
-    report = compress(desk, "unlabelled-training", data=bare, epochs=2, recovery=Recovery(batch=20))
-    assert report.finetuning is not None
-    assert not report.finetuning.labelled
-    assert report.finetuning.kept != "start"
-    losses = report.finetuning.losses
-    assert losses[report.finetuning.kept] < losses["start"]  # type: ignore[operator]
+    report = compress(desk, "unlabelled-training", data=bare, epochs=1, recovery=Recovery(batch=20))
+    done = report.finetuning
+    assert done is not None
+    assert not done.labelled
+    assert done.kept != "start"
+    loss = done.losses[done.kept]
+    assert loss is not None
+    assert loss < 0.01
     assert report.failures() == []
 
 
