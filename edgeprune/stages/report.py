@@ -196,6 +196,12 @@ def _warnings(
         for one in found.judgement.quality.classes
         if one.drop.points > 0 and one.p_value < _SIGNIFICANT
     ]
+    agreement = found.judgement.quality.agreement
+    if agreement is not None and agreement < _LOW_AGREEMENT:
+        lines.append(
+            f"the shrunk network answers like the original on {agreement:.1f} % of the test images only: "
+            "cut less, or say with --max-drop how many answers may change"
+        )
     lines += _claims(found, delivered)
     timed: list[DeliveredArtifact | Baseline] = [*delivered, *baselines]
     measured = {one.path: one.latency_here or one.latency for one in timed}

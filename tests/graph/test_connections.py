@@ -193,7 +193,7 @@ def test_what_was_not_asked_for_or_has_no_labels_is_none() -> None:
     assert bare.activation("head.weight") is not None
 
 
-@pytest.mark.parametrize("need", NEEDS)
+@pytest.mark.parametrize("need", sorted(NEEDS))
 def test_only_what_was_asked_for_is_gathered(need: Need) -> None:
     evidence, _, _ = seen(chain(), need)
     known = {

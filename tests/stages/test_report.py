@@ -154,6 +154,20 @@ def test_a_shrunk_file_that_is_not_faster_than_the_original_is_a_warning() -> No
     )
 
 
+def test_a_network_that_hardly_ever_answers_like_the_original_is_a_warning() -> None:
+    judgement = found().judgement
+
+    def warned(agreement: float) -> tuple[str, ...]:
+        quality = Qualities(original=None, shrunk=None, agreement=agreement)
+        return report(found(judgement=judgement.model_copy(update={"quality": quality}))).warnings
+
+    assert warned(95.0) == ()
+    assert warned(40.25) == (
+        "the shrunk network answers like the original on 40.2 % of the test images only: cut less, or say with "
+        "--max-drop how many answers may change",
+    )
+
+
 def test_half_a_point_may_be_lost_and_more_is_a_warning() -> None:
     assert report(found(top1=(91.0, 90.5))).warnings == ()
     (line,) = report(found(top1=(91.0, 90.25))).warnings
