@@ -163,8 +163,8 @@ def test_a_network_that_hardly_ever_answers_like_the_original_is_a_warning() -> 
 
     assert warned(95.0) == ()
     assert warned(40.25) == (
-        "the shrunk network answers like the original on 40.2 % of the test images only: cut less, or say with "
-        "--max-drop how many answers may change",
+        "the shrunk network answers like the original on 40.2 % of the test images only: "
+        "cut less, or say with --max-drop how many answers may change",
     )
 
 
