@@ -64,15 +64,14 @@ def settled(
         "last": copied(trained),
         "averaged": averages,
     }
-    batches = [*selection.inputs(_BATCH)]
     judging = objective.judging
 
     def look() -> Settled:
-        wanted = _answers(original, batches)
+        wanted = _answers(original, selection)
         found: dict[Weights, _Standing] = {}
         for name, tensors in weights.items():
             write(trained, tensors)
-            found[name] = _standing(_answers(trained, batches), wanted, selection.labels, judging)
+            found[name] = _standing(_answers(trained, selection), wanted, selection.labels, judging)
         return _chosen(found, lambda: _known(original, wanted, selection, fresh))
 
     choice = team.told(look)
@@ -138,5 +137,6 @@ def _known(original: Program, wanted: Tensor, selection: Split, fresh: Split | N
     return max(0.0, 100 * (old - float((np.concatenate(right) == new.labels).mean())))
 
 
-def _answers(program: Program, batches: list[NDArray[np.float32]]) -> Tensor:
-    return torch.from_numpy(np.concatenate([*answers(program, batches)]))
+def _answers(program: Program, images: Split) -> Tensor:
+    # Images are read again for each network: thousands of them need not fit in memory.
+    return torch.from_numpy(np.concatenate([*answers(program, images.inputs(_BATCH))]))

@@ -69,7 +69,7 @@ def test_the_original_says_how_much_better_it_knows_the_selection_images() -> No
     old, new = answered(a_split(80), original), answered(a_split(50, seed=3), original, wrong=20)
 
     def known(selection: Split, fresh: Split | None) -> float:
-        return settle._known(original, settle._answers(original, [*selection.inputs(100)]), selection, fresh)
+        return settle._known(original, settle._answers(original, selection), selection, fresh)
 
     assert known(old, new) == pytest.approx(40)
     assert known(new, old) == 0, "selection images that are harder are no excuse"
