@@ -314,4 +314,5 @@ def test_lanes_of_its_own_are_refitted_as_the_same_places_of_the_arranged_networ
     assert all(cut.lanes for cut in here)
     assert first.kept
     assert first.divergence_before == pytest.approx(second.divergence_before, rel=1e-4)
-    assert first.divergence_after == pytest.approx(second.divergence_after, rel=1e-3)
+    # Rounding is carried on: noise of 1e-7 on the images moves either by 0.1 %, another processor by 0.2 %.
+    assert first.divergence_after == pytest.approx(second.divergence_after, rel=5e-3)
