@@ -11,7 +11,7 @@ from tiny import ELSEWHERE
 from torch import nn
 
 import edgeprune
-from edgeprune.core.errors import GateError, RequestError
+from edgeprune.core.errors import DataError, GateError, RequestError
 from edgeprune.core.report import Report
 from edgeprune.core.request import Budget
 
@@ -26,6 +26,11 @@ def patterns():
     labels = np.arange(300) % 10
     images = random.standard_normal((10, 3, 16, 16))[labels] + 0.5 * random.standard_normal((300, 3, 16, 16))
     return images.astype(np.float32), labels
+
+
+def targets():
+    images, _ = patterns()
+    return images, 3 * np.arange(len(images))
 
 
 def bare():
@@ -122,6 +127,13 @@ def test_a_bound_counts_images_whose_answers_moved(desk: Path, network: str) -> 
 def test_a_bound_that_no_cut_keeps_is_refused(desk: Path) -> None:
     with pytest.raises(GateError, match=r"^no cut is within 5 % of the answers at 95 %: of \d+ tried"):
         compress(desk, "map", "bare", "tight", budget=Budget(max_drop=5, speedup=5))
+
+
+def test_targets_are_not_taken_for_classes(desk: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        compress(desk, "number", "targets", "targets")
+    assert caught.value.message.endswith("labels run to 897 on 300 images, so they are no class indices")
+    assert caught.value.hint == "leave the labels out: refit, taylor, wanda and l2 rank without them"
 
 
 @pytest.mark.parametrize(("network", "answer"), [("number", "1"), ("map", "4x16x16")])

@@ -248,7 +248,7 @@ floor, the untouched network the ceiling."""
 _OVER_DRAWS = """Calibration and selection images drawn anew for each. Per network the mean of top-1 % after
 the refit over the draws, in brackets its standard deviation; then the mean over the networks, and by how
 much a criterion is ahead of the default: the mean over networks and draws of the difference on the same
-images, with its 95 % interval (paired t)."""
+images, with its 95 % interval (paired t, all of these differences taken as independent)."""
 _ABLATION = """One part exchanged or left out at a time. Parts without an option are turned off by giving
 private names of the stages another value (benchmarks/accuracy/ablation.py)."""
 _SCREENING = """Moments per channel and class on a captured program, against the program alone, batch by

@@ -82,6 +82,8 @@ def _opened_onnx(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    # As for our own files (docs/decisions/0046-overflow.md).
+    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda one: np.asarray(session.run(None, {name: one})[0])

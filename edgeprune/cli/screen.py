@@ -74,10 +74,10 @@ def screen(
     for option, given in (("--by-class", by_class), ("--power", power is not None)):
         if given and not found.classes:
             raise RequestError(f"{option} needs labelled images", hint="give --data with labels")
-    if by_class and found.incomparable is not None:
-        raise RequestError(
-            f"--by-class compares classes, but {found.incomparable}", hint="give more with --images"
-        )
+        if given and found.incomparable is not None:
+            raise RequestError(
+                f"{option} compares classes, but {found.incomparable}", hint="give more with --images"
+            )
     if out is not None:
         found.save(out)
     if json:
@@ -141,7 +141,7 @@ def _unlabelled(document: Screening) -> Iterator[tuple[str, ...]]:
 def _notes(document: Screening) -> Iterator[str]:
     if document.incomparable is not None:
         yield f"{document.images} images of {document.classes} classes, ranked by {document.criterion}"
-        yield f"no class statistics, and no F to rank by: {document.incomparable}; give more with --images"
+        yield f"no class statistics, and no F: {document.incomparable}; give more with --images"
     elif document.classes:
         yield (
             f"{document.images} images of {document.classes} classes, ranked by {document.criterion}; "

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph import CodeGen
 
+from edgeprune.core.alike import are_scores
 from edgeprune.core.errors import ModelError
 from edgeprune.core.interface import TOP, Interface
 from edgeprune.core.recipe import Preprocess
@@ -59,13 +60,13 @@ def _input(program: Program, interface: Interface) -> Input:
 
 
 def _classes(program: Program) -> int:
-    answer = program.run(program.example(1))
-    if answer.ndim != 2:
+    answered = tuple(program.run(program.example(1)).shape)
+    if not are_scores(answered):
         raise ModelError(
-            f"the network answers with shape {tuple(answer.shape)}, not one score per class",
+            f"the network answers with shape {answered}, not one score per class",
             hint="leave --answer out",
         )
-    return answer.shape[1]
+    return answered[1]
 
 
 # What goes in

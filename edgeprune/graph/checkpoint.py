@@ -62,7 +62,7 @@ class Checkpoint:
         if not self._path.is_file():
             return None
         try:
-            held = torch.load(self._path, weights_only=True)
+            held = torch.load(self._path, map_location="cpu", weights_only=True)
             if held["question"] != self._question:
                 return None
             return State(held["epochs"], held["weights"], held["averages"], held["momenta"])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.fx import Interpreter
 
+from edgeprune.core.alike import are_scores
 from edgeprune.core.group import Slice
 from edgeprune.graph.capture import Program
 from edgeprune.graph.unit_weights import unit_rows
@@ -103,6 +104,6 @@ def _loss(output: Tensor, labels: Tensor | None) -> Tensor:
     A divergence from the network's own answers has no gradient where it starts, so the energy stands in
     for it (memory-aware synapses, Aljundi et al. 2018).
     """
-    if labels is not None and output.ndim == 2 and output.shape[1] > int(labels.max()):
+    if labels is not None and are_scores(tuple(output.shape)) and output.shape[1] > int(labels.max()):
         return F.cross_entropy(output, labels)
     return 0.5 * output.flatten(1).square().sum(1).mean()

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.progress import Progress, Silent
 from edgeprune.core.protocols import Criterion, Need, OpenCriterion
@@ -82,8 +80,6 @@ def screen(
 
     with together() as team:
         look, wanted = team.told(asked)
-        # An architecture without weights draws them: every process must draw the same.
-        torch.manual_seed(seed)
         told.start("load")
         coupling = _coupled(source, look, wanted)
         told.finish()

@@ -8,7 +8,7 @@ from edgeprune.core.alike import are_scores
 from edgeprune.core.dataset import open_dataset
 from edgeprune.core.errors import DataError, RequestError
 from edgeprune.core.request import Calibration, Images, Request
-from edgeprune.core.samples import Split, Splits, draw_calibration, draw_splits
+from edgeprune.core.samples import Samples, Split, Splits, draw_calibration, draw_splits
 from edgeprune.core.units import format_shape
 from edgeprune.graph.capture import Program
 
@@ -32,6 +32,7 @@ def draw(request: Request, program: Program) -> Splits | None:
             hint="leave --epochs out: the refit goes on; or train by your own loop with --train-command",
         )
     pools = open_dataset(request.data, Path(request.data_base))
+    _check_classes(pools.train, answered)
     judging = request.budget.max_drop is not None
     calibration, selection = request.images.counts(pools.train.size, judging=judging)
     splits = draw_splits(
@@ -56,11 +57,13 @@ def draw_to_screen(wanted: Calibration, program: Program) -> Split:
         Images of another size than the network's, labels it has no output for, or too few images.
     """
     pools = open_dataset(wanted.data, Path(wanted.data_base))
+    answered = _answered(program)
+    _check_classes(pools.train, answered)
     split = draw_calibration(
         pools,
         wanted.preprocess,
         count=Images(calibration=wanted.images).counts(pools.train.size)[0],
-        classes=_classes(_answered(program), wanted.labels),
+        classes=_classes(answered, wanted.labels),
         seed=wanted.seed,
     )
     _check_size(split, program)
@@ -93,6 +96,17 @@ def _classes(answered: tuple[int, ...], labels: tuple[str, ...]) -> int | None:
             hint="list one label per output, in order",
         )
     return classes
+
+
+def _check_classes(train: Samples, answered: tuple[int, ...]) -> None:
+    """Refuse targets that are whole numbers; only scores say how many classes there are."""
+    if train.labels is None or are_scores(answered) or not train.size:
+        return
+    if (most := int(train.labels.max())) >= train.size // 2:
+        raise DataError(
+            f"{train.name}: labels run to {most} on {train.size} images, so they are no class indices",
+            hint="leave the labels out: refit, taylor, wanda and l2 rank without them",
+        )
 
 
 def _check_size(split: Split, program: Program) -> None:

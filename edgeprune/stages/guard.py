@@ -240,11 +240,11 @@ class _Work:
         return path
 
     def _answers(self, path: Path, images: int) -> Answers:
-        """A file's answers, images shared out between the cores; zeros where its runtime cannot run it."""
+        """A file's answers, images shared out between the cores; NaN where its runtime cannot run it."""
         try:
             return self._run(path, images)
         except DeviceError:
-            return np.zeros_like(self._bench.float32[:images])
+            return np.full_like(self._bench.float32[:images], np.nan)
 
     def _run(self, path: Path, images: int) -> Answers:
         sessions = [self._runtime.open(path) for _ in range(os.cpu_count() or 1)]

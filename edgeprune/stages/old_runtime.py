@@ -69,16 +69,8 @@ def _differs(answered: NDArray[np.float32], expected: NDArray[np.float32], artif
     if artifact.precision in {"fp32", "fp16"} and artifact.outputs[0].dtype == "float32":
         difference = float(np.abs(answered - expected).max()) / (float(np.abs(expected).max()) or 1.0)
         return f"its answers differ by {difference:.1e} (relative) there" if difference > _CLOSE else ""
-    share = float(_alike(expected, answered).mean())
+    share = float(alike(expected, answered).mean())
     return f"it answers alike on {100 * share:.0f} % of {_INPUTS} inputs only there" if share < _ALIKE else ""
-
-
-def _alike(expected: NDArray[np.float32], answered: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which inputs have the same answer; of classes, the first one counts."""
-    if np.issubdtype(expected.dtype, np.integer):
-        first, second = (one.reshape(len(one), -1)[:, 0] for one in (expected, answered))
-        return np.asarray(first == second)
-    return alike(expected, answered)
 
 
 def _inputs(described: Tensor) -> NDArray[np.float32]:

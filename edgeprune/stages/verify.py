@@ -80,9 +80,11 @@ def _unjudged(original: NDArray[np.float32], shrunk: NDArray[np.float32]) -> Qua
     if are_scores(original.shape):
         note = f"no labels: no accuracy is claimed; the shrunk network answers like the original on {share}"
     else:
+        apart = difference(original, shrunk)
+        mean = f"{100 * apart:.1f} % of their spread (root mean square)"
         note = (
             "answers are no scores of classes: no accuracy is claimed; the shrunk network's differ from the "
-            f"original's by {100 * difference(original, shrunk):.1f} % of their spread (root mean square), "
+            f"original's by {mean if np.isfinite(apart) else 'what no spread measures'}, "
             f"by {100 * ALIKE:g} % at most on {share}"
         )
     return Qualities(

@@ -164,14 +164,18 @@ def test_where_no_class_is_shown_twice_that_is_said_instead_of_statistics(
     assert lines[1].split() == ["0", "8", *"------"]
     assert lines[2:] == [
         "3 images of 3 classes, ranked by screening",
-        "no class statistics, and no F to rank by: no class has two of the 3 images; give more with --images",
+        "no class statistics, and no F: no class has two of the 3 images; give more with --images",
     ]
-    answer = here("screen", *few, "--by-class", "--out", "gone.json", "--quiet")
-    assert (answer.code, answer.refusal) == (
-        2,
-        ("--by-class compares classes, but no class has two of the 3 images", "give more with --images"),
-    )
-    assert not Path("gone.json").exists()
+    for options in (["--by-class"], ["--power", "0.9"]):
+        answer = here("screen", *few, *options, "--out", "gone.json", "--quiet")
+        assert (answer.code, answer.refusal) == (
+            2,
+            (
+                f"{options[0]} compares classes, but no class has two of the 3 images",
+                "give more with --images",
+            ),
+        )
+        assert not Path("gone.json").exists()
 
 
 def test_images_of_a_network_with_several_answers_are_refused_in_the_name_of_this_command(

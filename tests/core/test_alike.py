@@ -54,6 +54,25 @@ def test_what_is_not_finite_is_like_nothing(wrong: float) -> None:
     assert np.flatnonzero(~alike(NUMBERS, other)).tolist() == [7]
 
 
+def test_one_answer_that_is_not_finite_says_nothing_of_the_others() -> None:
+    spoilt = NUMBERS.copy()
+    spoilt[3] = np.inf
+    assert np.flatnonzero(~alike(spoilt, spoilt)).tolist() == [3]
+    assert difference(spoilt, spoilt) == np.inf
+
+
+def test_a_difference_from_nothing_is_infinite() -> None:
+    nothing = np.zeros((5, 1), np.float32)
+    assert difference(nothing, nothing + np.float32(0.1)) == np.inf
+    assert not alike(nothing, nothing + np.float32(0.1)).any()
+
+
+def test_classes_in_order_are_alike_where_the_first_one_is() -> None:
+    best, other = np.array([[7, 3, 9], [3, 7, 9]]), np.array([[7, 9, 3], [7, 3, 9]])
+    assert alike(best, other).tolist() == [True, False]
+    assert alike(best[:, 0], other[:, 0]).tolist() == [True, False]
+
+
 def test_a_drop_counts_images_and_not_places() -> None:
     maps = RANDOM.standard_normal((30, 3, 8, 8), dtype=np.float32)
     assert drop_of(maps, maps, None).images == 30

@@ -104,10 +104,14 @@ def test_what_is_no_image_has_no_frames(given: dict[str, object]) -> None:
         adapted(flat, Interface.parse(given, source="test"), PREPROCESS)
 
 
-def test_what_answers_no_classes_has_no_best() -> None:
-    maps = capture(nn.Conv2d(3, 2, 1), (3, 4, 4))
-    with pytest.raises(ModelError, match=r"answers with shape \(1, 2, 4, 4\), not one score per class"):
-        adapted(maps, Interface(answer="argmax"), PREPROCESS)
+@pytest.mark.parametrize(("network", "shape"), [
+    (nn.Conv2d(3, 2, 1), "1, 2, 4, 4"),
+    (nn.Sequential(nn.Flatten(), nn.Linear(48, 1)), "1, 1"),
+])  # fmt: skip
+def test_what_answers_no_classes_has_no_best(network: nn.Module, shape: str) -> None:
+    program = capture(network, (3, 4, 4))
+    with pytest.raises(ModelError, match=rf"answers with shape \({shape}\), not one score per class"):
+        adapted(program, Interface(answer="argmax"), PREPROCESS)
 
 
 def test_a_recipe_of_other_channels_is_refused() -> None:

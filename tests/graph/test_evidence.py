@@ -18,6 +18,7 @@ from zoo import IMAGE, SITUATIONS, Net, pooled
 from edgeprune.core.group import Group
 from edgeprune.core.protocols import Need
 from edgeprune.core.samples import Samples, Split
+from edgeprune.graph import saliency
 from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
 from edgeprune.graph.evidence import GroupEvidence
@@ -220,6 +221,13 @@ def test_saliency_without_labels_is_that_of_the_outputs_energy() -> None:
     evidence = gathered("gradients", data=data)
     found = evidence.saliency(the_group(evidence, "body.0"))
     np.testing.assert_allclose(found, gate_terms("energy"), rtol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(6, 1), (6, 4, 2, 2)])
+def test_labels_have_no_say_in_the_saliency_of_answers_that_are_no_scores(shape: tuple[int, ...]) -> None:
+    output = torch.randn(shape)
+    energy = output.square().sum() / 2 / len(output)
+    assert torch.allclose(saliency._loss(output, torch.zeros(6, dtype=torch.int64)), energy)
 
 
 def test_frozen_parameters_have_a_saliency_too() -> None:

@@ -193,3 +193,11 @@ def test_a_runtime_that_ends_is_named_with_its_last_words(tmp_path: Path) -> Non
     )
     with pytest.raises(DeviceError, match="on this machine: the runtime ended with exit code 1"):
         answer_here(broken, [np.zeros((1, 3, 16, 16), np.float32)])
+
+
+def test_the_class_that_comes_first_is_what_top_1_compares() -> None:
+    best, other = np.array([[7, 3, 9, 1, 2]]), np.array([[3, 7, 9, 1, 2]])
+    assert likeness([best, best], [best, other], None).top1 == 50
+    assert likeness([best[0, :1]], [best[0, :1]], None).top1 == 100
+    number = np.ones((1, 1), np.float32)
+    assert likeness([number], [number + 1], None).top1 is None

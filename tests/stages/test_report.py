@@ -161,6 +161,12 @@ def test_a_network_that_hardly_ever_answers_like_the_original_is_a_warning() -> 
         quality = Qualities(original=None, shrunk=None, agreement=agreement)
         return report(found(judgement=judgement.model_copy(update={"quality": quality}))).warnings
 
+    few = Qualities(original=None, shrunk=None, agreement=40.25)
+    bound = DropClaim(
+        at_most=70, confidence=0.95, answers="same", drop=Drop(both_right=4, lost=6, gained=0, both_wrong=0)
+    )
+    claimed = judgement.model_copy(update={"quality": few, "claim": bound})
+    assert not any("answers like the original" in line for line in report(found(judgement=claimed)).warnings)
     assert warned(95.0) == ()
     assert warned(40.25) == (
         "the shrunk network answers like the original on 40.2 % of the test images only: "

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.core.alike import are_scores
+from edgeprune.core.alike import alike, are_classes, are_scores
 from edgeprune.core.artifact import Precision
 from edgeprune.core.emulation import Likeness
 
@@ -26,6 +26,7 @@ def likeness(
     first = np.stack([one.reshape(-1) for one in here]).astype(np.float64)
     second = np.stack([one.reshape(-1) for one in there]).astype(np.float64)
     equal = all(one.tobytes() == other.tobytes() for one, other in zip(here, there, strict=True))
+    decides = are_classes(here[0]) or are_scores(here[0].shape)
     finite = bool(np.isfinite(first).all() and np.isfinite(second).all())
     largest = float(np.abs(first - second).max()) if finite else None
     return Likeness(
@@ -35,7 +36,7 @@ def likeness(
         max_abs=largest,
         relative=None if largest is None else largest / (float(np.abs(first).max()) or 1.0),
         max_lsb=None if largest is None or step is None else round(largest / step, 3),
-        top1=100 * float((first.argmax(1) == second.argmax(1)).mean()) if are_scores(here[0].shape) else None,
+        top1=100 * float(alike(np.concatenate(here), np.concatenate(there)).mean()) if decides else None,
     )
 
 
