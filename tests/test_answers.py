@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from test_pipeline import DATA as FEW
+from test_pipeline import one_thread
 from tiny import ELSEWHERE
 from torch import nn
 
@@ -15,28 +16,16 @@ from edgeprune.core.errors import DataError, GateError, RequestError
 from edgeprune.core.report import Report
 from edgeprune.core.request import Budget
 
-DATA = """\
-import numpy as np
+__all__ = ["one_thread"]  # a fixture, for this module, too
 
-from edgeprune.core.samples import Pools, Samples
-
-
-def patterns():
-    random = np.random.default_rng(0)
-    labels = np.arange(300) % 10
-    images = random.standard_normal((10, 3, 16, 16))[labels] + 0.5 * random.standard_normal((300, 3, 16, 16))
-    return images.astype(np.float32), labels
-
+TARGETS = """
 
 def targets():
     images, _ = patterns()
     return images, 3 * np.arange(len(images))
-
-
-def bare():
-    images, _ = patterns()
-    return Pools(Samples(len(images), lambda chosen: images[list(chosen)], None, "bare"))
 """
+# More images than there: a bound of 5 % takes 59 to show.
+DATA = FEW.replace("200", "300") + TARGETS
 NOTE = "answers are no scores of classes: no accuracy is claimed; the shrunk network's differ from the "
 
 
@@ -62,15 +51,6 @@ def map_of() -> nn.Module:
 
 
 NETWORKS = {"number": number, "map": map_of}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Small networks run faster so."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgeprune.graph.capture import Input, capture
+from edgeprune.graph.capture import capture
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.input import Input
 
 IMAGE = (3, 16, 16)
 

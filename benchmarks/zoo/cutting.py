@@ -18,10 +18,11 @@ from benchmarks.zoo.networks import Network, Sizes
 from edgeprune.core.errors import EdgepruneError
 from edgeprune.core.group import Group
 from edgeprune.core.plan import Cut
-from edgeprune.graph.capture import Input, Program, capture, from_exported
+from edgeprune.graph.capture import Program, capture, from_exported
 from edgeprune.graph.check import TOLERANCE, prove
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
+from edgeprune.graph.input import Input
 from edgeprune.graph.surgery import shrink
 
 

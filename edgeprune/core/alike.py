@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 ALIKE = 0.1
 """Of the spread of a network's values from input to input: differences up to it are no other answer."""
-
-_INDICES = (np.int32, np.int64)
 ALIKE_WORDS = "alike: the same class first; of other answers than scores, within a tenth of their spread"
+_INDICES = (np.int32, np.int64)
+"""Smaller whole numbers are quantized scores."""
 
 
 def are_scores(shape: tuple[int, ...]) -> bool:
@@ -30,10 +30,9 @@ def are_classes(answers: NDArray[np.generic]) -> bool:
 def alike(reference: NDArray[np.number], other: NDArray[np.number]) -> NDArray[np.bool_]:
     """Which inputs are answered alike, shape (inputs,); both arrays have one shape (inputs, ...).
 
-    Scores of classes, or classes in order (whole numbers of 32 bits and more), where the same class comes
-    first. Other values, where their difference (root mean
-    square over an input's values) is at most a tenth of what the reference's vary by from input to input;
-    what is not finite is like nothing.
+    Scores of classes, or classes in order, where the same class comes first. Other values, where their
+    difference (root mean square over an input's values) is at most a tenth of what the reference's vary by
+    from input to input; what is not finite is like nothing.
     """
     if are_classes(reference):
         first, second = (one.reshape(len(one), -1)[:, 0] for one in (reference, other))

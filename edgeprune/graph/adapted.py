@@ -14,7 +14,8 @@ from edgeprune.core.alike import are_scores
 from edgeprune.core.errors import ModelError
 from edgeprune.core.interface import TOP, Interface
 from edgeprune.core.recipe import Preprocess
-from edgeprune.graph.capture import Input, Program, rebuild
+from edgeprune.graph.capture import Program, rebuild
+from edgeprune.graph.input import Input
 from edgeprune.graph.nodes import argument, attribute, operator_name
 
 _ATEN = torch.ops.aten

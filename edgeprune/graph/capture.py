@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import traceback
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.fx.graph import _PyTreeCodeGen
-from torch.utils._pytree import SUPPORTED_NODES, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map, tree_unflatten
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.files import written_whole
-from edgeprune.core.inputs import InputSize
 from edgeprune.core.quiet import first_line
 from edgeprune.graph.canonical import (
     folded,
@@ -34,40 +32,13 @@ from edgeprune.graph.canonical import (
     structured,
     unguarded,
 )
-from edgeprune.graph.nodes import TORCH, attribute, operator_name, shape_of
-from edgeprune.graph.user_frames import noting_helpers
+from edgeprune.graph.input import Input
+from edgeprune.graph.nodes import attribute, operator_name, shape_of
+from edgeprune.graph.user_frames import noting_helpers, user_line
+from edgeprune.graph.user_module import require_usable, tried
 
 # The batch the graph is traced with. An unusual size makes a batch that leaks into a constant visible.
 _TRACE_BATCH = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One input of a network: sizes without the batch, and what it holds."""
-
-    size: tuple[int, ...]
-    dtype: torch.dtype = torch.float32
-    limit: int = 2
-    """Integers are drawn from 0 to below this."""
-
-    @classmethod
-    def of(cls, asked: InputSize) -> Input:
-        """The input that was asked for."""
-        if asked.below is None:
-            return cls(asked.size)
-        return cls(asked.size, torch.int64, asked.below)
-
-    @property
-    def described(self) -> InputSize:
-        """The inverse of `of`."""
-        return InputSize(size=self.size, below=None if self.dtype.is_floating_point else self.limit)
-
-    def example(self, batch: int, seed: int, dtype: torch.dtype) -> Tensor:
-        """Seeded values of shape (batch, *size): standard normal, in `dtype`, or integers."""
-        generator = torch.Generator().manual_seed(seed)
-        if self.dtype.is_floating_point:
-            return torch.randn(batch, *self.size, generator=generator, dtype=dtype)
-        return torch.randint(self.limit, (batch, *self.size), generator=generator).to(self.dtype)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,8 +64,7 @@ class Program:
     @property
     def outputs(self) -> int:
         """How many tensors the network answers with."""
-        (node,) = (node for node in self.graph.nodes if node.op == "output")
-        return len(node.all_input_nodes)
+        return len(self.graph.output_node().all_input_nodes)
 
     @property
     def answer(self) -> Node:
@@ -175,14 +145,13 @@ def capture(module: nn.Module, inputs: tuple[int, ...] | Sequence[Input]) -> Pro
         The network refuses such inputs, or cannot be captured; the message names the user's line.
     """
     given = tuple(one for one in inputs if isinstance(one, Input)) or (Input(_sizes(inputs)),)
-    _require_usable(module)
+    require_usable(module)
     modes = {name: part.training for name, part in module.named_modules()}
     # Not module.eval(): the graph module inside an exported program refuses that call.
     for part in module.modules():
         part.training = False
     try:
-        expected = _try_forward(module, given)
-        _require_finite(expected, given)
+        expected = tried(module, given)
         examples = tuple(one.example(_TRACE_BATCH, 0, torch.float32) for one in given)
         exported = _export(module, (examples, {})).module(check_guards=False)
     finally:
@@ -293,7 +262,7 @@ def _export(module: nn.Module, arguments: _Arguments) -> ExportedProgram:
             warnings.filterwarnings("ignore", "The tensor attributes .*_flat_weights", UserWarning)
             return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:  # any exception of the user's forward, of dynamo or of shape reasoning
-        where = _user_line(error)
+        where = user_line(error)
         raise ModelError(
             f"the network cannot be captured{f' at {where}' if where else ''}: {_why(error)}",
             hint="control flow on values and a fixed batch size cannot be exported; "
@@ -307,59 +276,6 @@ def _why(error: Exception) -> str:
     if lines and lines[0].startswith("Constraints violated") and len(lines) > 1:
         return f"the batch is tied to other sizes: {lines[1]}"
     return first_line(error)
-
-
-def _try_forward(module: nn.Module, inputs: Sequence[Input]) -> list[Tensor]:
-    examples = [one.example(2, place, torch.float32) for place, one in enumerate(inputs)]
-    try:
-        with torch.no_grad():
-            output = module(*examples)
-    except Exception as error:  # the user's forward may raise anything
-        where = _user_line(error)
-        shapes = ", ".join("x".join(map(str, one.size)) for one in inputs)
-        raise ModelError(
-            f"the network refuses inputs of shape {shapes}"
-            f"{f' at {where}' if where else ''}: {first_line(error)}",
-            hint="give the size it was trained with, as --input CxHxW or in edgeprune.toml",
-        ) from error
-    if is_dataclass(output) and not isinstance(output, type):
-        _register(type(output))
-    found = [one for one in tree_leaves(output) if isinstance(one, Tensor)]
-    if not found:
-        raise ModelError(
-            f"the network returns a {type(output).__name__} without any tensor",
-            hint="wrap it in a module that returns the logits",
-        )
-    return found
-
-
-def _require_finite(answers: Sequence[Tensor], inputs: Sequence[Input]) -> None:
-    """Nothing can be compared with NaN, whatever the captured program answers."""
-    if not all(one.isfinite().all() for one in answers):
-        shapes = ", ".join(str(one.described) for one in inputs)
-        raise ModelError(
-            f"the network answers with NaN or infinity to random inputs of {shapes}",
-            hint="look for weights that are not finite, a division by zero, or a root or logarithm of what "
-            "inputs around zero make negative",
-        )
-
-
-def _register(kind: type) -> None:
-    """Let a dataclass cross the border of an exported program."""
-    if kind not in SUPPORTED_NODES:
-        torch.export.register_dataclass(kind)
-
-
-def _require_usable(module: nn.Module) -> None:
-    """Weights that a forward in single precision on this machine can use."""
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.is_meta:
-            raise ModelError(f"{name} is on the meta device: it has no values", hint="load the weights first")
-        if tensor.dtype in {torch.float16, torch.bfloat16}:
-            raise ModelError(
-                f"{name} is {str(tensor.dtype).removeprefix('torch.')}",
-                hint="give the network in float32 (model.float()); half precision is made on export",
-            )
 
 
 def _require_equal(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
@@ -401,12 +317,3 @@ def _inputs_of(module: GraphModule) -> tuple[Input, ...]:
         limit = min((size for size in tables if size is not None), default=2)
         inputs.append(Input(tuple(size for size in sizes[1:] if size is not None), value.dtype, limit))
     return tuple(inputs)
-
-
-def _user_line(error: BaseException) -> str:
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((TORCH, str(Path(__file__).parent), "<"))
-    ]
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""

@@ -17,9 +17,10 @@ from edgeprune.core.errors import ModelError
 from edgeprune.core.narrowing import format_size
 from edgeprune.core.plan import Plan
 from edgeprune.core.quiet import first_line
-from edgeprune.graph.capture import Program, _structured, _user_line, rebuild
+from edgeprune.graph.capture import Program, _structured, rebuild
 from edgeprune.graph.check import INPUTS, TOLERANCE, _difference
 from edgeprune.graph.layer_sizes import resize
+from edgeprune.graph.user_frames import user_line
 
 SINGLE_TOLERANCE = 1e-4
 """Where a forward casts to single precision itself, as for float32 files."""
@@ -207,7 +208,7 @@ def _try(module: nn.Module, program: Program, dtype: torch.dtype) -> list[Tensor
             leaves = tree_leaves(module(*args, **kwargs))
             return [one for one in leaves if isinstance(one, Tensor)]
     except Exception as error:  # the user's forward may raise anything
-        where = _user_line(error)
+        where = user_line(error)
         return _Failure(
             f"{running.innermost}{f' fails at {where}' if where else ' fails'}: {first_line(error)}", error
         )

@@ -17,6 +17,16 @@ _ANCHORS = "_STACK_TRACE_ANCHORS"
 """Functions that torch keeps in stack traces beside those that are called forward."""
 
 
+def user_line(error: BaseException) -> str:
+    """`file.py:12` of the user's line that raised an error, '' where it is none of theirs."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((TORCH, str(Path(__file__).parent), "<"))
+    ]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
 @contextmanager
 def noting_helpers() -> Iterator[None]:
     """Let functions that a forward calls be noted too: by itself torch names the line that called them."""

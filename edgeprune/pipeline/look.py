@@ -11,8 +11,8 @@ from edgeprune.core.explanation import Explanation
 from edgeprune.core.inputs import InputSize
 from edgeprune.core.inspection import Inspection
 from edgeprune.core.request import Look
-from edgeprune.graph.capture import Input
 from edgeprune.graph.couple import Coupling, couple
+from edgeprune.graph.input import Input
 from edgeprune.stages.ask import ask_to_look
 from edgeprune.stages.explain import explain_layer
 from edgeprune.stages.inspect import inspect_groups

@@ -20,7 +20,8 @@ from edgeprune.graph.architecture import FORMS, build
 from edgeprune.graph.archive.recognise import Kind, named_globals, recognise
 from edgeprune.graph.archive.scan import scan
 from edgeprune.graph.archive.weights import find_state_dict, fit
-from edgeprune.graph.capture import Input, Program, capture, from_exported
+from edgeprune.graph.capture import Program, capture, from_exported
+from edgeprune.graph.input import Input
 from edgeprune.graph.nodes import shape_of
 
 Size = tuple[int, ...]

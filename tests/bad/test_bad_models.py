@@ -18,7 +18,8 @@ import edgeprune
 from bad.conftest import nothing_was_made
 from edgeprune.core.errors import ModelError, StorageError
 from edgeprune.core.inputs import InputSize
-from edgeprune.graph.capture import Input, capture
+from edgeprune.graph.capture import capture
+from edgeprune.graph.input import Input
 from edgeprune.stages.load import load
 
 FORMS = (

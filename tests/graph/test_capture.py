@@ -16,7 +16,8 @@ from torch.utils._pytree import tree_leaves
 from zoo import SITUATIONS, Net, conv_bn
 
 from edgeprune.core.errors import ModelError
-from edgeprune.graph.capture import Input, Program, capture, from_exported
+from edgeprune.graph.capture import Program, capture, from_exported
+from edgeprune.graph.input import Input
 from edgeprune.graph.nodes import source_of
 
 

@@ -14,11 +14,12 @@ from zoo import SITUATIONS, Net
 
 from edgeprune.core.errors import ModelError
 from edgeprune.core.protocols import Need
-from edgeprune.graph.capture import Input, Program, capture
+from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.connection_evidence import ConnectionEvidence
 from edgeprune.graph.connections import Layer, disconnected, layers
 from edgeprune.graph.couple import couple
 from edgeprune.graph.dead import dead_cuts, without_dead
+from edgeprune.graph.input import Input
 from edgeprune.graph.surgery import shrink
 from edgeprune.testing import NEEDS
 

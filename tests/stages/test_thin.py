@@ -22,9 +22,10 @@ from edgeprune.core.registry import build, build_from
 from edgeprune.core.samples import Split
 from edgeprune.core.sparsity import Sparsity
 from edgeprune.core.thinning import Pattern, Thinning
-from edgeprune.graph.capture import Input, Program, capture
+from edgeprune.graph.capture import Program, capture
 from edgeprune.graph.cost import count
 from edgeprune.graph.couple import couple
+from edgeprune.graph.input import Input
 from edgeprune.stages.disconnect import disconnect, nonzeros
 from edgeprune.stages.shrink import shrink
 from edgeprune.stages.sweep import sweep
